@@ -1,0 +1,81 @@
+"""The one place that decides who may do what. Nothing else in the project compares users.
+
+The rules are those of Machine Learning Server's Contributor role: everybody who is known may list
+and consume all services and publish under new names; who published may change. A name belongs
+to the first to publish it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+from ..contract.errors import NotAllowed, NotAuthenticated
+from .principal import Principal
+
+Action = Literal["list", "consume", "publish", "update", "delete", "see_code"]
+ACTIONS: tuple[Action, ...] = get_args(Action)
+
+_TO_ALL = frozenset({"list", "consume"})
+_DOING = {
+    "publish": "publish under this name",
+    "update": "change it",
+    "delete": "delete it",
+    "see_code": "see its code",
+}
+
+
+@dataclass(frozen=True)
+class Decision:
+    """Whether something is allowed, and why, in a sentence for the one who asked."""
+
+    allowed: bool
+    why: str
+
+
+class Policy:
+    """Answers :meth:`may`. Roles and consumers' access tokens will be known here."""
+
+    def may(
+        self,
+        principal: Principal | None,
+        action: Action,
+        owner: str | None = None,
+        name_owner: str | None = None,
+    ) -> Decision:
+        """Whether ``principal`` (None: nobody known) may do ``action``.
+
+        ``owner``: for ``publish``, the user who owns the name (None: the name is free); for
+        ``update``, ``delete`` and ``see_code``, the author of the version. ``name_owner``: for
+        those three, the owner of the name, who may do what the author may.
+        """
+        if action not in ACTIONS:
+            raise ValueError(f"Unknown action {action!r}; known are {', '.join(ACTIONS)}.")
+        if principal is None:
+            return Decision(False, "Nobody is signed in: send a token, or log in to Jupyter.")
+        if action in _TO_ALL:
+            return Decision(True, f"Everybody who is signed in may {action} services.")
+        if action == "publish" and owner is None:
+            return Decision(True, "Everybody who is signed in may publish under a new name.")
+        if owner is not None and principal.username in (owner, name_owner):
+            return Decision(True, f"It belongs to {principal.username}.")
+        whom = owner or "somebody else"
+        return Decision(
+            False,
+            f"It belongs to {whom}, so {principal.username} may not {_DOING[action]}.",
+        )
+
+    def require(
+        self,
+        principal: Principal | None,
+        action: Action,
+        owner: str | None = None,
+        name_owner: str | None = None,
+    ) -> Principal:
+        """As :meth:`may`; returns the principal, or raises NotAuthenticated or NotAllowed."""
+        decision = self.may(principal, action, owner, name_owner)
+        if principal is None:
+            raise NotAuthenticated(decision.why)
+        if not decision.allowed:
+            raise NotAllowed(decision.why, action=action, owner=owner)
+        return principal

@@ -1,0 +1,51 @@
+"""What the catalog answers with."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Literal
+
+Action = Literal["publish", "update", "rollback", "delete"]
+
+
+@dataclass(frozen=True)
+class State:
+    """One state of a version: what was published, or what an update made of it.
+
+    id: unique over everything there ever was. number: 1, 2, 3.. within (name, version), never
+    used twice. author: who published the version. state_author: who made this state. Moments are
+    aware, in UTC; created_at is the version's, state_created_at the state's.
+    """
+
+    id: str
+    number: int
+    name: str
+    version: str
+    definition: dict[str, Any]
+    content_hash: str
+    author: str
+    state_author: str
+    created_at: datetime
+    state_created_at: datetime
+
+
+@dataclass(frozen=True)
+class Event:
+    """One change of the catalog. After it, state ``number`` was live (after a delete: no more)."""
+
+    at: datetime
+    who: str
+    action: Action
+    name: str
+    version: str
+    state_id: str
+    number: int
+
+
+def blobs_of(definition: Mapping[str, Any]) -> set[str]:
+    """SHA-256 digests of the blobs that a (valid) definition needs: its objects and its files."""
+    ours = definition.get("mlserve") or {}
+    items = [*(ours.get("objects") or ()), *(ours.get("files") or ())]
+    return {item["sha256"] for item in items}

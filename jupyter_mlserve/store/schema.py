@@ -1,0 +1,139 @@
+"""The catalog's tables. The migrations in ``migrations/`` create them; a test holds both equal.
+
+Every writer of the database first takes one lock (``BEGIN IMMEDIATE`` on SQLite, the row of
+``revision`` elsewhere), so writers are one after the other, over all processes, and the numbers
+of the events are the order of the commits.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime, timezone
+
+from sqlalchemy import (
+    Column,
+    DateTime,
+    Dialect,
+    ForeignKey,
+    Index,
+    Integer,
+    MetaData,
+    String,
+    Table,
+    Text,
+    TypeDecorator,
+    UniqueConstraint,
+    text,
+)
+
+# The revisions of the schema that this program knows, oldest first; they are those of the files
+# in migrations/versions. Kept here so that opening an up-to-date database loads no Alembic.
+REVISIONS: tuple[str, ...] = ("0001",)
+
+
+class UTCDateTime(TypeDecorator[datetime]):
+    """An aware moment, stored as UTC. SQLite has no time zones: there UTC is understood."""
+
+    impl = DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        if value is None:
+            return None
+        value = value.astimezone(timezone.utc)
+        return value.replace(tzinfo=None) if dialect.name == "sqlite" else value
+
+    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        if value is None:
+            return None
+        if value.tzinfo is None:
+            return value.replace(tzinfo=timezone.utc)
+        return value.astimezone(timezone.utc)
+
+
+metadata = MetaData()
+
+# One row: how many events there were. Raised by every change; also the lock of the writers.
+revision = Table(
+    "revision",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=False),
+    Column("value", Integer, nullable=False),
+)
+
+# A name that has at least one version, and who owns it. Gone with the last version.
+service = Table(
+    "service",
+    metadata,
+    Column("name", String(255), primary_key=True),
+    Column("owner", Text, nullable=False),
+    Column("versions", Integer, nullable=False),
+)
+
+# One life of a version, from publish to delete. Published again after a delete, it gets a new row.
+# The id is that of the event that published it: a greater one is a newer version.
+version = Table(
+    "version",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=False),
+    Column("name", String(255), nullable=False),
+    Column("version", String(255), nullable=False),
+    Column("author", Text, nullable=False),
+    Column("created_at", UTCDateTime, nullable=False),
+    Column("state_id", String(64), nullable=False),
+    Column("last_number", Integer, nullable=False),
+    Column("deleted_at", UTCDateTime, nullable=True),
+    Index("version_by_name", "name", "version", "id"),
+    # At most one life at a time, by the word of the database.
+    Index(
+        "version_alive",
+        "name",
+        "version",
+        unique=True,
+        sqlite_where=text("deleted_at IS NULL"),
+        postgresql_where=text("deleted_at IS NULL"),
+    ),
+    Index(
+        "version_newest",
+        "name",
+        "id",
+        sqlite_where=text("deleted_at IS NULL"),
+        postgresql_where=text("deleted_at IS NULL"),
+    ),
+)
+
+# What was published or updated, as a whole. Never changed, never removed.
+state = Table(
+    "state",
+    metadata,
+    Column("id", String(64), primary_key=True),
+    Column("version_id", Integer, ForeignKey("version.id"), nullable=False),
+    Column("number", Integer, nullable=False),
+    Column("definition", Text, nullable=False),
+    Column("content_hash", String(128), nullable=False),
+    Column("author", Text, nullable=False),
+    Column("created_at", UTCDateTime, nullable=False),
+    UniqueConstraint("version_id", "number", name="state_number"),
+)
+
+# Which blobs a state needs: what garbage collection must keep.
+state_blob = Table(
+    "state_blob",
+    metadata,
+    Column("state_id", String(64), ForeignKey("state.id"), primary_key=True),
+    Column("sha256", String(64), primary_key=True),
+)
+
+# What was live when, and by whose hand. The id is the revision that the change made.
+event = Table(
+    "event",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=False),
+    Column("at", UTCDateTime, nullable=False),
+    Column("who", Text, nullable=False),
+    Column("action", String(16), nullable=False),
+    Column("name", String(255), nullable=False),
+    Column("version", String(255), nullable=False),
+    Column("state_id", String(64), nullable=False),
+    Column("number", Integer, nullable=False),
+    Index("event_by_name", "name", "version", "id"),
+)

@@ -1,0 +1,73 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from jupyter_mlserve.access import Action, Policy, Principal
+from jupyter_mlserve.access.policy import ACTIONS
+from jupyter_mlserve.contract.errors import NotAllowed, NotAuthenticated
+
+ANN = Principal("ann", "Ann", "jupyter")
+NOBODY = None
+
+# who, what, author (for publish: owner of the name), owner of the name -> may they
+MATRIX: list[tuple[Principal | None, Action, str | None, str | None, bool]] = [
+    (ANN, "list", "bob", "bob", True),
+    (ANN, "consume", "bob", "bob", True),
+    (ANN, "publish", None, None, True),
+    (ANN, "publish", "ann", None, True),
+    (ANN, "publish", "bob", None, False),
+    *(
+        case
+        for action in ("update", "delete", "see_code")
+        for case in (
+            (ANN, action, "ann", None, True),
+            (ANN, action, "ann", "bob", True),
+            (ANN, action, "bob", "ann", True),
+            (ANN, action, "bob", "bob", False),
+            (ANN, action, "bob", None, False),
+            (ANN, action, "Ann", "ANN", False),
+            (ANN, action, None, None, False),
+        )
+    ),
+    *((NOBODY, action, None, None, False) for action in ACTIONS),
+    *((NOBODY, action, "ann", "ann", False) for action in ACTIONS),
+]
+
+
+@pytest.mark.parametrize(("who", "action", "owner", "name_owner", "allowed"), MATRIX)
+def test_who_may_do_what(
+    who: Principal | None, action: Action, owner: str | None, name_owner: str | None, allowed: bool
+) -> None:
+    decision = Policy().may(who, action, owner, name_owner)
+    assert decision.allowed is allowed
+    assert decision.why.endswith(".")
+    if allowed:
+        assert Policy().require(who, action, owner, name_owner) == who
+    else:
+        with pytest.raises((NotAllowed, NotAuthenticated)) as error:
+            Policy().require(who, action, owner, name_owner)
+        assert type(error.value) is (NotAllowed if who else NotAuthenticated)
+        assert error.value.message == decision.why
+
+
+def test_every_action_is_in_the_matrix() -> None:
+    assert {action for _, action, *_ in MATRIX} == set(ACTIONS)
+
+
+def test_a_display_name_opens_nothing() -> None:
+    """Users choose it themselves."""
+    impostor = Principal("eve", "ann", "jupyter")
+    assert not Policy().may(impostor, "delete", "ann", "ann").allowed
+
+
+def test_a_refusal_names_the_owner_and_the_asker() -> None:
+    why = Policy().may(ANN, "delete", "bob").why
+    assert why == "It belongs to bob, so ann may not delete it."
+
+
+def test_an_unknown_action_is_a_mistake_of_ours() -> None:
+    action: Any = "destroy"
+    with pytest.raises(ValueError, match="destroy"):
+        Policy().may(ANN, action)
