@@ -1,0 +1,109 @@
+"""The stores, the compute node, and what ties them together. Importing this loads SQLAlchemy."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable
+from typing import TYPE_CHECKING, Any
+
+from ..compute.client import ComputeNode
+from ..contract.errors import BlobMissing, BundleCorrupt, MLServeError
+from ..store.blobs import Blobs
+from ..store.catalog import Catalog
+from ..store.models import State
+from .publishing import Publisher
+from .routes import Routes
+from .runtime import load_spec
+
+if TYPE_CHECKING:
+    from .node import WebNode
+
+# Other databases than SQLite are asked for their revision by a query, and not for every call.
+REMOTE_LOOK_SECONDS = 0.25
+
+
+class Core:
+    """Made once per web node."""
+
+    def __init__(self, node: WebNode) -> None:
+        from .node import own_interpreter
+
+        settings = node.settings
+        self._node = node
+        self._log = node.log
+        self.catalog = Catalog(settings.database)
+        try:
+            self.blobs = Blobs(
+                settings.blobs, settings.data_dir / "cache", quota=settings.storage_quota
+            )
+            self.compute = ComputeNode(settings.compute, node.log)
+            remote = "://" in settings.database and not settings.database.startswith("sqlite")
+            self.routes = Routes(
+                self.catalog, self._spec, self._retire, REMOTE_LOOK_SECONDS if remote else 0.0
+            )
+            self.publisher = Publisher(
+                self.catalog,
+                self.blobs,
+                self.compute,
+                node.policy,
+                own_interpreter(),
+                self.routes.follow,
+            )
+        except BaseException:
+            self.catalog.close()
+            raise
+        self._collecting = False
+
+    def _spec(self, state: State) -> dict[str, Any] | Awaitable[dict[str, Any]]:
+        """Asked when the compute node does not know the state: first call, or after a restart."""
+        if "://" in self._node.settings.blobs:
+            return asyncio.to_thread(self._load_spec, state)  # may download
+        return self._load_spec(state)
+
+    def _load_spec(self, state: State) -> dict[str, Any]:
+        try:
+            return load_spec(state.definition, self.blobs.path)
+        except BlobMissing as exc:
+            raise BundleCorrupt(
+                f"Service {state.name!r} version {state.version!r} cannot be loaded: an object or "
+                "file of it is gone from the store. Its author must publish it again.",
+                **exc.details,
+            ) from exc
+
+    def _retire(self, key: str) -> None:
+        self._node.track(self._retire_now(key))
+
+    async def _retire_now(self, key: str) -> None:
+        try:
+            await self.compute.retire(key)
+        except MLServeError as exc:
+            # A compute node that is gone has no workers to stop.
+            self._log.debug("could not retire %s: %s", key, exc)
+
+    def collect_soon(self) -> None:
+        """Remove blobs that nothing needs any more, in the background."""
+        if not self._collecting:
+            self._collecting = True
+            self._node.track(self._collect())
+
+    async def _collect(self) -> None:
+        try:
+            removed = await asyncio.to_thread(self._collect_now)
+            if removed.blobs:
+                self._log.info(
+                    "removed %d blobs (%d bytes) that no service needs",
+                    removed.blobs,
+                    removed.bytes,
+                )
+        except MLServeError as exc:
+            self._log.warning("could not collect old blobs: %s", exc)
+        finally:
+            self._collecting = False
+
+    def _collect_now(self) -> Any:
+        grace = self._node.settings.blob_grace
+        return self.blobs.collect(self.catalog.referenced_blobs(grace), grace)
+
+    def close(self) -> None:
+        """After ``compute.stop()``: let go of the stores."""
+        self.catalog.close()

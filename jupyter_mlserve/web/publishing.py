@@ -1,0 +1,359 @@
+"""Publish, update, roll back, delete: in which order things happen, and what undoes them.
+
+Knows no HTTP. Each change is: may they, is it valid, is everything there, does it load and run
+(the trial, in a fresh worker of the compute node), and then one transaction of the catalog. Until
+that transaction nothing is visible, after it everything is, and it is durable; whatever fails
+before leaves nothing but a blob or two, which are collected later.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import uuid
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
+from weakref import WeakValueDictionary
+
+from ..access.policy import Action, Policy
+from ..access.principal import Principal
+from ..compute.client import ComputeNode, Reply
+from ..contract.definition import Definition
+from ..contract.errors import (
+    BlobMissing,
+    Conflict,
+    Gone,
+    MLServeError,
+    NotFound,
+    StaleState,
+    TrialFailed,
+    VersionExists,
+    from_body,
+)
+from ..contract.names import check_name, check_version, new_version
+from ..store.blobs import Blobs
+from ..store.catalog import Catalog
+from ..store.models import State
+from .runtime import load_spec, runtime_key
+
+Json = dict[str, Any]
+
+# Another process can change a version between our look and our change; each time we start over.
+ATTEMPTS = 20
+
+
+@dataclass(frozen=True)
+class Trial:
+    """What the trial showed: seconds, console output, and the reply to the sample, if any."""
+
+    load_seconds: float | None
+    call_seconds: float | None
+    console: str
+    result: Json | None
+
+    def to_json(self) -> Json:
+        return {
+            "load_seconds": self.load_seconds,
+            "call_seconds": self.call_seconds,
+            "console": self.console,
+            "result": self.result,
+        }
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """The state that is current now; ``unchanged`` when it was so before."""
+
+    state: State
+    unchanged: bool = False
+    trial: Trial | None = None
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """What may become a state: its id then, and what is derived from its definition."""
+
+    id: str
+    definition: Definition
+    body: Json
+    content_hash: str
+    key: str
+
+
+class Publisher:
+    """The one way by which the catalog changes.
+
+    ``changed`` is called after every change, so that calls meet the new state before the answer
+    to its publisher is out. ``interpreter`` is recorded for definitions that name none (clients
+    of the published contract).
+    """
+
+    def __init__(
+        self,
+        catalog: Catalog,
+        blobs: Blobs,
+        compute: ComputeNode,
+        policy: Policy,
+        interpreter: Json,
+        changed: Callable[[], None],
+    ) -> None:
+        self._catalog = catalog
+        self._blobs = blobs
+        self._compute = compute
+        self._policy = policy
+        self._interpreter = interpreter
+        self._changed = changed
+        self._locks: WeakValueDictionary[tuple[str, str], asyncio.Lock] = WeakValueDictionary()
+
+    # -- the four changes ---------------------------------------------------------------------
+
+    async def publish(
+        self, who: Principal, name: str, version: str | None, body: object
+    ) -> Outcome:
+        """Add a version. Raises VersionExists when it is there with another content."""
+        check_name(name)
+        version = new_version() if version is None else check_version(version)
+        self._policy.require(who, "publish", self._catalog.name_owner(name))
+
+        def read() -> Candidate:
+            return self._candidate(Definition.from_publish(name, version, body))
+
+        new = await asyncio.to_thread(read)
+        async with self._lock(name, version):
+            existing = self._existing(new)
+            if existing is not None:
+                return existing
+            await self._require_blobs(new.definition)
+            trial = await self._try(new, new.key)
+            try:
+                state = await asyncio.to_thread(
+                    self._catalog.publish, new.id, new.body, new.content_hash, who.username
+                )
+            except BaseException as exc:
+                await self._compute.retire(new.key)
+                # Another process may have been faster, with this very content or with another.
+                existing = self._existing(new) if isinstance(exc, VersionExists) else None
+                if existing is None:
+                    raise
+                return existing
+            self._changed()
+        return Outcome(state, trial=trial)
+
+    async def update(self, who: Principal, name: str, version: str, patch: object) -> Outcome:
+        """Change parts of a version; parts that ``patch`` omits keep what they are.
+
+        Concurrent updates of different parts are all kept: each is merged into what is there when
+        its turn comes.
+        """
+
+        async def change(current: State) -> Outcome:
+            def merge() -> tuple[Candidate, Candidate]:
+                definition = Definition.from_json(current.definition)
+                return self._candidate(definition), self._candidate(definition.merged(patch))
+
+            old, new = await asyncio.to_thread(merge)
+            if new.content_hash == current.content_hash:
+                return Outcome(current, unchanged=True)
+            await self._require_blobs(new.definition)
+            trial = await self._try_change(old, new)
+            state = await asyncio.to_thread(
+                self._catalog.update,
+                new.id,
+                name,
+                version,
+                new.body,
+                new.content_hash,
+                who.username,
+                current.id,
+            )
+            return Outcome(state, trial=trial)
+
+        return await self._change(who, "update", name, version, change)
+
+    async def rollback(
+        self, who: Principal, name: str, version: str, number: int | None
+    ) -> Outcome:
+        """Make an earlier state current again; None: the one before the current one."""
+
+        async def change(current: State) -> Outcome:
+            def read() -> tuple[State, Candidate, Candidate]:
+                target = self._earlier(current, number)
+                states = [Definition.from_json(state.definition) for state in (current, target)]
+                return target, self._candidate(states[0]), self._candidate(states[1])
+
+            target, old, new = await asyncio.to_thread(read)
+            if target.id == current.id:
+                return Outcome(current, unchanged=True)
+            await self._require_blobs(new.definition)
+            trial = await self._try_change(old, new)
+            state = await asyncio.to_thread(
+                self._catalog.rollback, name, version, target.number, who.username, current.id
+            )
+            return Outcome(state, trial=trial)
+
+        return await self._change(who, "update", name, version, change)
+
+    async def delete(self, who: Principal, name: str, version: str) -> State:
+        """Delete a version. Calls in flight finish; later ones are told that it was deleted."""
+
+        async def change(current: State) -> Outcome:
+            state = await asyncio.to_thread(
+                self._catalog.delete, name, version, who.username, current.id
+            )
+            return Outcome(state)
+
+        return (await self._change(who, "delete", name, version, change)).state
+
+    # -- steps --------------------------------------------------------------------------------
+
+    async def _change(
+        self,
+        who: Principal,
+        action: Action,
+        name: str,
+        version: str,
+        change: Callable[[State], Any],
+    ) -> Outcome:
+        check_name(name)
+        check_version(version)
+        async with self._lock(name, version):
+            for attempt in range(ATTEMPTS):
+                current = self._catalog.get(name, version)
+                self._policy.require(who, action, current.author, self._catalog.name_owner(name))
+                try:
+                    outcome: Outcome = await change(current)
+                except StaleState:
+                    if attempt == ATTEMPTS - 1:
+                        raise
+                    continue
+                if not outcome.unchanged:
+                    self._changed()
+                return outcome
+        raise AssertionError("not reached")
+
+    def _lock(self, name: str, version: str) -> asyncio.Lock:
+        """Changes of one version wait for each other here; those of other processes do not."""
+        lock = self._locks.get((name, version))
+        if lock is None:
+            lock = self._locks[(name, version)] = asyncio.Lock()
+        return lock
+
+    def _candidate(self, definition: Definition) -> Candidate:
+        """Definitions can be large: call it in a thread."""
+        body = definition.to_json()
+        if definition.interpreter is None:
+            body["mlserve"]["interpreter"] = self._interpreter
+            definition = Definition.from_json(body)
+        return Candidate(
+            uuid.uuid4().hex, definition, body, definition.content_hash(), runtime_key(body)
+        )
+
+    def _existing(self, new: Candidate) -> Outcome | None:
+        """The version if it is there with this very content; raises if with another."""
+        name, version = new.definition.name, new.definition.version
+        try:
+            state = self._catalog.get(name, version)
+        except (NotFound, Gone):
+            return None
+        if state.content_hash == new.content_hash:
+            return Outcome(state, unchanged=True)
+        raise VersionExists(
+            f"Service {name!r} has a version {version!r} already, with another content. Either "
+            "update it (%%publish_service --update, redeploy(), PATCH), or publish under another "
+            "version.",
+            identical=False,
+            state=state.id,
+        )
+
+    async def _require_blobs(self, definition: Definition) -> None:
+        wanted = list(definition.blobs)
+        missing = await asyncio.to_thread(self._blobs.missing, wanted) if wanted else []
+        if missing:
+            names = [
+                item["name"]
+                for item in (*definition.objects, *definition.files)
+                if item["sha256"] in missing
+            ]
+            raise BlobMissing(
+                f"The content of {', '.join(map(repr, names))} was not uploaded. Send it with "
+                "PUT blobs/SHA256 first, then repeat.",
+                sha256=missing,
+            )
+
+    async def _try_change(self, old: Candidate, new: Candidate) -> Trial | None:
+        """The trial, unless workers and sample stay as they are."""
+        if new.key != old.key:
+            return await self._try(new, new.key)
+        sample = new.definition.sample
+        if sample is None or sample == old.definition.sample:
+            return None
+        # On a pool of its own: a failed trial takes its pool along, and this one is in use.
+        own = f"{new.key}-{new.id}"
+        trial = await self._try(new, own)
+        await self._compute.retire(own)
+        return trial
+
+    async def _try(self, new: Candidate, key: str) -> Trial:
+        """Load it in a fresh worker and call it with its sample; the worker stays under ``key``."""
+        spec = await asyncio.to_thread(load_spec, new.body, self._blobs.path)
+        sample = new.definition.sample
+        encoded = None if sample is None else json.dumps(sample).encode()
+        reply = await self._compute.trial(key, spec, encoded)
+        if reply.status != 200:
+            raise trial_error(new.definition, reply)
+        return read_trial(reply, called=encoded is not None)
+
+    def _earlier(self, current: State, number: int | None) -> State:
+        name, version = current.name, current.version
+        if number is None:
+            number = self._number_before(current)
+        for state in self._catalog.states(name, version):
+            if state.number == number:
+                return state
+        raise NotFound(
+            f"Version {version!r} of service {name!r} has no state {number}. "
+            "GET .../states lists those there are.",
+            field="state",
+        )
+
+    def _number_before(self, current: State) -> int:
+        """The state that was live before the current one became so."""
+        for event in reversed(self._catalog.history(current.name, current.version)):
+            if event.action == "delete":
+                break
+            if event.state_id != current.id:
+                return event.number
+        raise Conflict(
+            f"Version {current.version!r} of service {current.name!r} was never updated, so there "
+            "is no earlier state to go back to."
+        )
+
+
+def trial_error(definition: Definition, reply: Reply) -> MLServeError:
+    """The failed trial as an error for the publisher, who may see all of it."""
+    body: Any = None
+    with suppress(ValueError):
+        body = json.loads(reply.body)
+    exc = from_body(reply.status, body)
+    if "retry_after" in reply.header:
+        exc.details.setdefault("retry_after", reply.header["retry_after"])
+    label = f"Service {definition.name!r} version {definition.version!r}"
+    if not isinstance(exc, TrialFailed):
+        # The compute node had no room, or was lost: not a fault of the code.
+        exc.message = f"{label} was not tried, so nothing was published. {exc.message}"
+        return exc
+    failed = "failed in its trial call" if exc.details.get("stage") == "call" else "does not load"
+    return TrialFailed(f"{label} {failed}, so nothing was published. {exc.message}", **exc.details)
+
+
+def read_trial(reply: Reply, called: bool) -> Trial:
+    header, result = reply.header, json.loads(reply.body)
+    console = str(header.get("console") or "") + (result["consoleOutput"] if called else "")
+    return Trial(
+        header.get("load_seconds"),
+        header.get("call_seconds"),
+        console,
+        result if called else None,
+    )

@@ -1,0 +1,63 @@
+"""What a version's workers are made from, and the key under which they are kept."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import sys
+from collections.abc import Callable, Mapping
+from typing import Any
+
+Json = dict[str, Any]
+
+# The parts of a definition that workers are made from. What is not here (description, alias,
+# sample, package list, provenance) can change without touching a running worker.
+_RUNS = (
+    "name",
+    "version",
+    "runtimeType",
+    "code",
+    "initCode",
+    "inputParameterDefinitions",
+    "outputParameterDefinitions",
+    "outputFileNames",
+)
+_RUNS_OWN = ("form", "function", "prelude", "objects", "files", "interpreter", "pool")
+
+
+def runtime_key(definition: Mapping[str, Any]) -> str:
+    """A digest of everything workers depend on: states with one key can share one pool."""
+    own = definition["mlserve"]
+    parts = [*(definition.get(key) for key in _RUNS), *(own.get(key) for key in _RUNS_OWN)]
+    text = json.dumps(parts, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()[:32]
+
+
+def load_spec(definition: Mapping[str, Any], path: Callable[[str], Any]) -> Json:
+    """What the compute node needs to make a worker. ``path`` gives the local file of a blob."""
+    own = definition["mlserve"]
+
+    def bundle(items: list[Json]) -> list[Json]:
+        return [
+            {"name": item["name"], "path": str(path(item["sha256"])), "sha256": item["sha256"]}
+            for item in items
+        ]
+
+    spec: Json = {
+        "name": definition["name"],
+        "version": definition["version"],
+        "runtimeType": definition["runtimeType"],
+        "code": definition["code"],
+        "initCode": definition.get("initCode"),
+        "function": own.get("function"),
+        "prelude": own.get("prelude") or [],
+        "inputs": definition["inputParameterDefinitions"],
+        "outputs": definition["outputParameterDefinitions"],
+        "files_out": definition["outputFileNames"],
+        "objects": bundle(own.get("objects") or []),
+        "files": bundle(own.get("files") or []),
+        "interpreter": (own.get("interpreter") or {}).get("executable") or sys.executable,
+    }
+    if own.get("pool"):
+        spec["pool"] = own["pool"]
+    return spec

@@ -1,0 +1,70 @@
+"""What Jupyter's router finds at our addresses: handlers behind a guard, and exchanges."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from tornado import httputil
+from tornado.routing import Router
+from tornado.web import Application, RequestHandler
+
+from .exchange import Exchange
+from .refusal import Guard
+
+if TYPE_CHECKING:
+    from .node import WebNode
+
+
+class Target(Router):
+    """A router target that stands for a handler class.
+
+    Jupyter inspects the verbs of every target, to see that they are decorated: it sees those of
+    the handler class.
+    """
+
+    def __init__(
+        self, node: WebNode, application: Application, handler_class: type[RequestHandler]
+    ) -> None:
+        self.node = node
+        self.application = application
+        self.handler_class = handler_class
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        return getattr(self.handler_class, name)
+
+    def find_handler(
+        self, request: httputil.HTTPServerRequest, **kwargs: Any
+    ) -> httputil.HTTPMessageDelegate:
+        delegate = self.application.get_handler_delegate(
+            request, self.handler_class, path_args=kwargs.get("path_args")
+        )
+        return Guard(delegate, request, self.node.settings.max_definition_size)
+
+
+class ExchangeTarget(Target):
+    """A target whose ``verb`` is served by an exchange, and the others by the handler class."""
+
+    def __init__(
+        self,
+        node: WebNode,
+        application: Application,
+        exchange_class: type[Exchange],
+        verb: str,
+    ) -> None:
+        super().__init__(node, application, exchange_class.handler_class)
+        self.exchange_class = exchange_class
+        self.verb = verb
+
+    def find_handler(
+        self, request: httputil.HTTPServerRequest, **kwargs: Any
+    ) -> httputil.HTTPMessageDelegate:
+        if request.method == self.verb:
+            args = [a for a in kwargs.get("path_args") or () if a is not None]
+            try:
+                path_args = tuple([a.decode("utf-8") for a in args])
+            except UnicodeDecodeError:
+                path_args = ("\ufffd",) * len(args)  # no valid name; refused as such
+            return self.exchange_class(self.node, self.application, request, path_args)
+        return super().find_handler(request, **kwargs)
