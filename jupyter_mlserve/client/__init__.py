@@ -1,0 +1,1 @@
+"""The HTTP client: finds the server, publishes, calls and manages services."""
