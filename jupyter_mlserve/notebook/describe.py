@@ -1,0 +1,83 @@
+"""Small texts that cards are made of: sizes, times, types, values, signatures."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from datetime import datetime, timezone
+from typing import Any
+
+from ..contract.types import params_to_text
+
+
+def size_text(size: int | None) -> str:
+    """Bytes as people read them.
+
+    >>> size_text(532), size_text(12_345), size_text(None)
+    ('532 B', '12.3 kB', '')
+    """
+    if size is None:
+        return ""
+    if size < 1000:
+        return f"{size} B"
+    amount, units = size / 1000, ["kB", "MB", "GB"]
+    while amount >= 999.5 and len(units) > 1:
+        amount /= 1000
+        units.pop(0)
+    return f"{amount:.3g} {units[0]}"
+
+
+def seconds_text(seconds: float | None) -> str:
+    """A duration as people read it.
+
+    >>> seconds_text(0.0031), seconds_text(0.42), seconds_text(75.4)
+    ('3.1 ms', '0.42 s', '75 s')
+    """
+    if seconds is None:
+        return ""
+    if seconds < 0.0995:
+        return f"{seconds * 1000:.2g} ms"
+    return f"{seconds:.2f} s" if seconds < 9.995 else f"{seconds:.0f} s"
+
+
+def moment_text(stamp: str | None) -> str:
+    """A time stamp of the server (UTC, ISO 8601) as local time to the second; odd ones as is."""
+    if not stamp:
+        return ""
+    text = stamp.replace("Z", "+00:00")
+    head, dot, fraction = text.partition(".")
+    if dot:  # the contract's stamps have seven digits and no zone
+        digits = fraction[: len(fraction) - len(fraction.lstrip("0123456789"))]
+        text = f"{head}.{digits[:6].ljust(6, '0')}{fraction[len(digits) :]}"
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        return stamp
+    if moment.tzinfo is None:
+        moment = moment.replace(tzinfo=timezone.utc)
+    return moment.astimezone().strftime("%Y-%m-%d %H:%M:%S")
+
+
+def params_text(params: Iterable[Mapping[str, Any]]) -> str:
+    """``hp: float, wt: float = 2.8``, as ``-i`` takes it; "none" when there are none."""
+    return params_to_text(list(params)) or "none"
+
+
+def json_text(value: Any, limit: int = 200) -> str:
+    """A JSON value on one line, cut at ``limit`` characters."""
+    try:
+        text = json.dumps(value, ensure_ascii=False)
+    except (TypeError, ValueError):
+        text = repr(value)
+    return text if len(text) <= limit else text[: limit - 1] + "…"
+
+
+def inputs_text(inputs: Mapping[str, Any], limit: int = 120) -> str:
+    """``hp=120, wt=2.8``, cut at ``limit`` characters."""
+    text = ", ".join(f"{name}={json_text(value, limit)}" for name, value in inputs.items())
+    return (text if len(text) <= limit else text[: limit - 1] + "…") or "no inputs"
+
+
+def count_text(number: int, one: str, many: str = "") -> str:
+    """``1 state``, ``3 states``."""
+    return f"{number} {one if number == 1 else many or one + 's'}"
