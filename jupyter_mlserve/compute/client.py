@@ -1,0 +1,487 @@
+"""The web node's side of the compute node: it starts it, talks to it, and survives its death.
+
+Everything runs in the event loop of the web node. Bodies pass through as bytes, unparsed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import inspect
+import json
+import logging
+import os
+import secrets
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ..contract.errors import ComputeLost, MLServeError, TooBusy, result_error_body
+from ..contract.http_status import status_of
+from ..worker.frames import dump_header, parse_header
+from .config import ComputeConfig
+from .orphans import NODE_MARK, SECRETS, kill_marked
+from .protocol import Body, FrameProtocol
+
+__all__ = ["ComputeConfig", "ComputeNode", "Reply"]
+
+Spec = dict[str, Any]
+SpecSource = Callable[[], Spec | Awaitable[Spec]]
+
+UNKNOWN_STATE = 0  # status of a reply: define the state and send the call again
+_START_TIMEOUT = 30.0
+_PING_EVERY = 10.0  # seconds, while a reply is awaited
+_SILENCE = 30.0  # a node that says nothing for so long, not even to a ping, is stuck
+_STABLE = 60.0  # a node that lived so long starts with a clean record
+_BACKOFF = (0.0, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0)  # before the nth start in a row
+_PREFIX = "jupyter-mlserve-"
+
+
+@dataclass(frozen=True)
+class Reply:
+    """Answer of the compute node.
+
+    status: the HTTP status. body: ready JSON, a WebServiceResult or an error body that has its
+    keys too. header: ``seconds`` (in the worker), and where they apply ``retry_after`` (seconds),
+    ``traceback`` (of the author's code, for owners only), ``console``, ``error`` (the
+    exceptionType), ``field``; after a trial also ``load_seconds`` and ``call_seconds``.
+    """
+
+    status: int
+    body: bytes
+    header: dict[str, Any] = field(default_factory=dict)
+
+
+def error_reply(exc: MLServeError) -> Reply:
+    """An error as the reply to a call."""
+    header: dict[str, Any] = {"error": type(exc).__name__}
+    if exc.retry_after is not None:
+        header["retry_after"] = exc.retry_after
+    return Reply(status_of(exc), json.dumps(result_error_body(exc)).encode(), header)
+
+
+class ComputeNode:
+    """The compute node as a supervised process; start it by using it.
+
+    One object belongs to one event loop. ``restarts`` counts the starts after the first one.
+    """
+
+    def __init__(
+        self, config: ComputeConfig | None = None, log: logging.Logger | None = None
+    ) -> None:
+        self.config = config or ComputeConfig()
+        self.log = log or logging.getLogger(__name__)
+        self.restarts = -1
+        self._connection: _Connection | None = None
+        self._starting: asyncio.Future[_Connection] | None = None
+        self._failures = 0
+        self._not_before = 0.0
+        self._pending_bytes = 0
+        self._burials: set[asyncio.Task[None]] = set()
+        self._revival: asyncio.TimerHandle | None = None
+        self._stopped = False
+
+    @property
+    def pid(self) -> int | None:
+        """Process id of the running node; None when there is none."""
+        return self._connection.process.pid if self._connection is not None else None
+
+    async def start(self) -> None:
+        """Start the node if it is not running. Calls do this by themselves."""
+        self._stopped = False
+        await self._connected()
+
+    async def stop(self) -> None:
+        """Stop the node and everything below it; calls in flight answer 503."""
+        self._stopped = True
+        if self._revival is not None:
+            self._revival.cancel()
+        if self._starting is not None:
+            with contextlib.suppress(Exception):
+                await asyncio.shield(self._starting)
+        connection = self._connection
+        if connection is not None:
+            connection.ending = True
+            connection.close()
+        while self._burials or self._connection is not None:
+            await asyncio.gather(*self._burials)
+            await asyncio.sleep(0)
+
+    async def call(self, state_id: str, body: bytes, spec: SpecSource) -> Reply:
+        """Call the service whose state this is, with the JSON of its inputs.
+
+        ``spec`` gives the load spec (it may be a coroutine function); it is asked only when the
+        node does not know the state: on the first call, and after a restart. What it raises comes
+        out of here; everything else that goes wrong is a reply.
+        """
+        size = len(body)
+        if self._pending_bytes + size > self.config.max_pending:
+            return error_reply(
+                TooBusy(
+                    "The server holds as many requests as it may. Try again in a moment.",
+                    retry_after=1.0,
+                )
+            )
+        self._pending_bytes += size
+        try:
+            for _ in range(3):
+                connection = self._connection
+                if connection is None or not connection.ready:
+                    connection = await self._connected()
+                if state_id not in connection.defined:
+                    found = spec()
+                    if inspect.isawaitable(found):
+                        found = await found
+                    connection.define(state_id, found)
+                reply = await connection.ask(connection.call_header(state_id), body)
+                if reply.status != UNKNOWN_STATE:
+                    return reply
+                connection.defined.pop(state_id, None)
+        except ComputeLost as exc:
+            return error_reply(exc)
+        finally:
+            self._pending_bytes -= size
+        return error_reply(
+            ComputeLost("The service is being replaced. Try again.", retry_after=1.0)
+        )
+
+    async def trial(self, state_id: str, spec: Spec, sample: bytes | None) -> Reply:
+        """Load the version in a fresh worker, and call it with ``sample`` (JSON of the inputs).
+
+        Status 200: ``body`` is the result of the call (one without outputs when there was no
+        sample), and the worker is kept for the state, so that its first call is warm. Any other
+        status: nothing is left, ``body`` is the error, with traceback and console in its details.
+        """
+        try:
+            connection = await self._connected()
+            connection.define(state_id, spec)
+            reply = await connection.ask(
+                dump_header({"op": "trial", "state": state_id, "sample": sample is not None}),
+                sample or b"",
+            )
+        except ComputeLost as exc:
+            return error_reply(exc)
+        if reply.status != 200:
+            connection.defined.pop(state_id, None)
+        return reply
+
+    async def define(self, state_id: str, spec: Spec) -> None:
+        """Tell the node of a state before its first call; a pool of its own is started at once."""
+        connection = await self._connected()
+        connection.define(state_id, spec)
+
+    async def prepare(self, interpreter: str, imports: Iterable[str]) -> None:
+        """A version that imports these (modules or packages) is about to be published.
+
+        The libraries are imported beforehand, so that its trial need not wait for that. A hint:
+        it starts nothing where it would not help, and fails silently.
+        """
+        request = {"op": "prepare", "interpreter": interpreter, "imports": list(imports)}
+        with contextlib.suppress(ComputeLost):
+            await (await self._connected()).ask(dump_header(request))
+
+    async def retire(self, state_id: str) -> None:
+        """No new calls for the state: idle workers stop now, busy ones when they have finished."""
+        connection = self._connection
+        if connection is None or connection.defined.pop(state_id, None) is None:
+            return
+        with contextlib.suppress(ComputeLost):
+            await connection.ask(dump_header({"op": "retire", "state": state_id}))
+
+    async def status(self) -> dict[str, Any]:
+        """What runs: ``running, pid, restarts`` and, of a running node, ``pools`` and totals.
+
+        It starts nothing.
+        """
+        about: dict[str, Any] = {
+            "running": False,
+            "pid": self.pid,
+            "restarts": max(self.restarts, 0),
+            "workers": 0,
+            "busy": 0,
+            "queue": 0,
+            "pools": [],
+        }
+        connection = self._connection
+        if connection is not None and connection.ready:
+            with contextlib.suppress(ComputeLost):
+                reply = await connection.ask(dump_header({"op": "status"}))
+                about.update(json.loads(reply.body), running=True)
+        return about
+
+    # Starting and losing the process
+
+    async def _connected(self) -> _Connection:
+        """A running node. Raises ComputeLost when there is none and none can be started now."""
+        connection = self._connection
+        if connection is not None and connection.ready:
+            return connection
+        if self._stopped:
+            raise ComputeLost("The compute node was stopped with the server.")
+        if self._starting is None:
+            self._starting = asyncio.ensure_future(self._start())
+            self._starting.add_done_callback(self._started)
+        # A caller that goes away must not take the start with it.
+        return await asyncio.shield(self._starting)
+
+    def _started(self, start: asyncio.Future[_Connection]) -> None:
+        self._starting = None
+        if not start.cancelled():
+            start.exception()  # the callers have it; nobody may have been left to ask
+
+    async def _start(self) -> _Connection:
+        wait = self._not_before - time.monotonic()
+        if wait > 1.0:
+            raise ComputeLost(
+                "The compute node stopped several times in a row; see the server's log. "
+                f"It is started again in {wait:.0f} seconds.",
+                retry_after=round(wait, 1),
+            )
+        if wait > 0:
+            await asyncio.sleep(wait)
+        token = secrets.token_hex(16)
+        try:
+            root = await asyncio.to_thread(_work_root, self.config.work_dir, token)
+        except OSError as exc:
+            raise self._cannot_start(f"no working directory can be made: {exc}") from exc
+        ours, theirs = socket.socketpair()
+        with theirs:
+            try:
+                process = _spawn(theirs, root, token)
+            except OSError as exc:
+                ours.close()
+                raise self._cannot_start(str(exc)) from exc
+        loop = asyncio.get_running_loop()
+        ours.setblocking(False)
+        _, connection = await loop.create_connection(
+            lambda: _Connection(self, process, root, token), sock=ours
+        )
+        self._connection = connection
+        self.restarts += 1
+        config = dict(self.config.to_dict(), root=str(root), token=token)
+        try:
+            await asyncio.wait_for(
+                connection.ask(dump_header({"op": "start"}), json.dumps(config).encode()),
+                _START_TIMEOUT,
+            )
+        except (asyncio.TimeoutError, TimeoutError):
+            connection.close()
+            raise self._cannot_start("it did not answer") from None
+        connection.ready = True
+        self.log.info("The compute node runs as process %d.", process.pid)
+        return connection
+
+    def _cannot_start(self, why: str) -> ComputeLost:
+        self._back_off()
+        self.log.error("The compute node could not be started: %s", why)
+        return ComputeLost(
+            f"The compute node could not be started ({why}).",
+            retry_after=max(1.0, round(self._not_before - time.monotonic(), 1)),
+        )
+
+    def _back_off(self) -> None:
+        self._failures = min(self._failures + 1, len(_BACKOFF))
+        self._not_before = time.monotonic() + _BACKOFF[self._failures - 1]
+
+    def lost(self, connection: _Connection) -> None:
+        """Called by the connection when it is closed, for whatever reason."""
+        if self._connection is connection:
+            self._connection = None
+        task = asyncio.ensure_future(self._bury(connection))
+        self._burials.add(task)
+        task.add_done_callback(self._burials.discard)
+        if connection.ending:
+            return
+        if time.monotonic() - connection.born > _STABLE:
+            self._failures = 0
+        self._back_off()
+        self.log.error(
+            "The compute node (process %d) stopped%s. Calls in flight were answered with 503.",
+            connection.process.pid,
+            "; it is restarted" if connection.defined else "",
+        )
+        if connection.defined and self._revival is None:
+            delay = max(0.0, self._not_before - time.monotonic())
+            self._revival = asyncio.get_running_loop().call_later(delay, self._revive)
+
+    def _revive(self) -> None:
+        self._revival = None
+        if not self._stopped and self._connection is None and self._starting is None:
+            self._starting = asyncio.ensure_future(self._start())
+            self._starting.add_done_callback(self._started)
+
+    async def _bury(self, connection: _Connection) -> None:
+        """See the process out, and what author code started below it."""
+        process = connection.process
+        try:
+            if connection.ending:
+                await asyncio.to_thread(_wait, process, 5.0)
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                process.kill()
+            await asyncio.to_thread(_wait, process, 30.0)
+        await asyncio.to_thread(kill_marked, NODE_MARK, connection.token)
+        await asyncio.to_thread(shutil.rmtree, connection.root, True)
+
+
+class _Connection(FrameProtocol):
+    """One life of the compute node's process."""
+
+    def __init__(
+        self, node: ComputeNode, process: subprocess.Popen[bytes], root: Path, token: str
+    ) -> None:
+        super().__init__()
+        self.process = process
+        self.root = root
+        self.token = token
+        self.born = time.monotonic()
+        self.ready = False
+        self.ending = False
+        # State id -> its JSON text, for the header of a call.
+        self.defined: dict[str, str] = {}
+        self._node = node
+        self._loop = asyncio.get_running_loop()
+        self._next_id = 0
+        self._pending: dict[int, asyncio.Future[Reply]] = {}
+        self._heard = 0.0
+        self._watch: asyncio.TimerHandle | None = None
+
+    def close(self) -> None:
+        if self.transport is not None:
+            self.transport.abort()
+
+    def define(self, state_id: str, spec: Spec) -> None:
+        """Frames keep their order, so a call may follow at once."""
+        self.defined[state_id] = json.dumps(state_id)
+        header = dump_header({"id": 0, "op": "define", "state": state_id})
+        self.send(header.encode(), json.dumps(spec).encode())
+
+    def call_header(self, state_id: str) -> str:
+        return f'{{"op":"call","state":{self.defined[state_id]}}}'
+
+    async def ask(self, header: str, body: Body = b"") -> Reply:
+        """Send a request; ``header`` is a JSON object without its id. Raises ComputeLost."""
+        if self.transport is None:
+            raise self._lost()
+        number = self._next_id = self._next_id + 1
+        future: asyncio.Future[Reply] = self._loop.create_future()
+        self._pending[number] = future
+        if self._watch is None:
+            self._heard = self._loop.time()
+            self._watch = self._loop.call_later(_PING_EVERY, self._check)
+        self.send(f'{{"id":{number},{header[1:]}'.encode(), body)
+        try:
+            return await future
+        except asyncio.CancelledError:
+            if self._pending.pop(number, None) is not None:
+                self.send(f'{{"id":{number},"op":"cancel"}}'.encode())
+            raise
+
+    def frame_received(self, header: bytes, body: Body) -> None:
+        self._heard = self._loop.time()
+        found = parse_header(header)
+        number = found.pop("id", 0)
+        future = self._pending.pop(number, None)
+        if future is not None:
+            if not future.done():
+                future.set_result(Reply(found.pop("status", 200), bytes(body), found))
+        elif found.get("op") == "log":
+            self._node.log.log(int(found["level"]), "%s", found["message"])
+
+    def closed(self, exc: Exception | None) -> None:
+        self.ready = False
+        if self._watch is not None:
+            self._watch.cancel()
+        error = self._lost()
+        for future in self._pending.values():
+            if not future.done():
+                future.set_exception(error)
+        self._pending.clear()
+        self._node.lost(self)
+
+    def _lost(self) -> ComputeLost:
+        return ComputeLost(
+            "The compute node stopped while it had the request, and is being restarted. "
+            "Try again if the service may be called twice.",
+            retry_after=1.0,
+        )
+
+    def _check(self) -> None:
+        """While replies are awaited: is the node alive?"""
+        self._watch = None
+        if not self._pending:
+            return
+        if self._loop.time() - self._heard > _SILENCE:
+            self._node.log.error("The compute node does not answer; it is killed.")
+            self.process.kill()
+            return
+        self.send(b'{"id":0,"op":"ping"}')
+        self._watch = self._loop.call_later(_PING_EVERY, self._check)
+
+
+def _spawn(sock: socket.socket, root: Path, token: str) -> subprocess.Popen[bytes]:
+    env = {key: value for key, value in os.environ.items() if key not in SECRETS}
+    env[NODE_MARK] = token
+    return subprocess.Popen(
+        [sys.executable, "-m", "jupyter_mlserve.compute", str(sock.fileno()), str(os.getpid())],
+        stdin=subprocess.DEVNULL,
+        stdout=_stderr(),
+        pass_fds=[sock.fileno()],
+        # Not the server's directory: a file of the user's there must not shadow a module.
+        cwd=root,
+        env=env,
+        # A Ctrl-C in the terminal is for the server, which then ends the node in good order.
+        start_new_session=True,
+    )
+
+
+def _stderr() -> int:
+    """Where the server's own errors go; the node itself has nothing else to print."""
+    try:
+        return sys.__stderr__.fileno() if sys.__stderr__ is not None else subprocess.DEVNULL
+    except (OSError, ValueError):
+        return subprocess.DEVNULL
+
+
+def _wait(process: subprocess.Popen[bytes], seconds: float) -> None:
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        process.wait(seconds)
+
+
+def _work_root(work_dir: str, token: str) -> Path:
+    """A private directory for one life of the node. What dead ones left is removed first."""
+    parent = Path(work_dir) if work_dir else Path(tempfile.gettempdir())
+    parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    for left in parent.glob(f"{_PREFIX}*"):
+        _remove_left(left)
+    root = Path(tempfile.mkdtemp(prefix=f"{_PREFIX}{os.getpid()}-", dir=parent))
+    (root / "token").write_text(token)
+    return root
+
+
+def _remove_left(left: Path) -> None:
+    """Remove the directory of a server that is gone, and kill what it may have left running."""
+    owner = left.name[len(_PREFIX) :].split("-", 1)[0]
+    if not owner.isdigit() or _alive(int(owner)):
+        return
+    with contextlib.suppress(OSError):
+        if left.stat().st_uid == os.getuid():
+            kill_marked(NODE_MARK, (left / "token").read_text())
+            shutil.rmtree(left, ignore_errors=True)
+
+
+def _alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
