@@ -24,6 +24,7 @@ def load_ipython_extension(shell: Any) -> None:
     magics = MLServeMagics(shell, session)
     shell.register_magics(magics)
     shell.events.register("pre_run_cell", session.before_cell)
+    shell.events.register("post_run_cell", session.after_cell)
     completion = Completion(shell, session)
     completion.install()
     displays.register(shell)
@@ -37,6 +38,7 @@ def unload_ipython_extension(shell: Any) -> None:
         return
     magics, session, completion = loaded
     shell.events.unregister("pre_run_cell", session.before_cell)
+    shell.events.unregister("post_run_cell", session.after_cell)
     completion.remove()
     displays.unregister(shell)
     for kind, names in magics.magics.items():

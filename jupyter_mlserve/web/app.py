@@ -21,6 +21,7 @@ from .base import SETTING, MLServeHandler
 from .blobs import BlobUpload, MissingBlobsHandler
 from .connection import ConnectionFile
 from .node import Settings, WebNode
+from .prepare import PrepareHandler
 from .services import (
     AllServicesHandler,
     HistoryHandler,
@@ -39,6 +40,7 @@ VERSION = rf"{SERVICE}/{PART}"
 # Below ``mlserve/``, in this order. A trailing slash is tolerated everywhere.
 HANDLERS: tuple[tuple[str, type[MLServeHandler]], ...] = (
     (r"status", StatusHandler),
+    (r"prepare", PrepareHandler),
     (r"services", AllServicesHandler),
     (rf"{SERVICE}/history", HistoryHandler),
     (SERVICE, NamedServiceHandler),

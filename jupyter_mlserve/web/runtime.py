@@ -36,6 +36,7 @@ def runtime_key(definition: Mapping[str, Any]) -> str:
 def load_spec(definition: Mapping[str, Any], path: Callable[[str], Any]) -> Json:
     """What the compute node needs to make a worker. ``path`` gives the local file of a blob."""
     own = definition["mlserve"]
+    interpreter = own.get("interpreter") or {}
 
     def bundle(items: list[Json]) -> list[Json]:
         return [
@@ -56,7 +57,9 @@ def load_spec(definition: Mapping[str, Any], path: Callable[[str], Any]) -> Json
         "files_out": definition["outputFileNames"],
         "objects": bundle(own.get("objects") or []),
         "files": bundle(own.get("files") or []),
-        "interpreter": (own.get("interpreter") or {}).get("executable") or sys.executable,
+        "interpreter": interpreter.get("executable") or sys.executable,
+        "python": interpreter.get("version"),
+        "imports": [*(own.get("packages") or ())],
     }
     if own.get("pool"):
         spec["pool"] = own["pool"]

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import time
 
+import httpx
+import pytest
 from IPython.core.interactiveshell import InteractiveShell
+from support.running_server import RunningServer
 
 MAGICS = {
     "line": {
@@ -43,6 +47,23 @@ def test_loading_twice_and_unloading_leaves_the_shell_as_it_was(shell: Interacti
     assert shell.Completer.custom_matchers == matchers
     html = shell.display_formatter.formatters["text/html"]
     assert not [name for _, name in html.deferred_printers if name.startswith("Service")]
+
+
+def test_large_imports_of_the_notebook_prepare_the_server(
+    shell: InteractiveShell, server: RunningServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("JUPYTER_MLSERVE_URL", server.url)
+    monkeypatch.setenv("JUPYTER_MLSERVE_TOKEN", server.token)
+    shell.run_line_magic("load_ext", "jupyter_mlserve")
+    shell.run_cell("import pandas").raise_error()
+    url, deadline = server.prefix + "status", time.monotonic() + 20
+    libraries: set[str] = set()
+    while "pandas" not in libraries and time.monotonic() < deadline:
+        compute = httpx.get(url, headers=server.headers).json()["components"]["compute"]
+        for found in compute.get("fork_servers", []):
+            libraries.update(found["libraries"])
+        time.sleep(0.05)
+    assert "pandas" in libraries
 
 
 def test_loading_is_light() -> None:

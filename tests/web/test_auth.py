@@ -29,6 +29,7 @@ ENDPOINTS = [
     ("GET", "api/AddOne/1.0/swagger.json"),
     ("GET", "api/AddOne/1.0/openapi.json"),
     ("POST", "blobs/missing"),
+    ("POST", "prepare"),
     ("PUT", "blobs/" + "0" * 64),
     ("HEAD", "blobs/" + "0" * 64),
     ("GET", "no/such/address"),
@@ -295,7 +296,7 @@ class TestAuthorizer:
     ) -> None:
         Recorder.answer = answer
         actions = {"GET": "read", "HEAD": "read"}
-        resources = {"services": "services", "api": "api", "blobs": "blobs"}
+        resources = {"services": "services", "prepare": "services", "api": "api", "blobs": "blobs"}
         # Twice and in both directions: Jupyter's decorator is known to remember the first.
         for method, path in [*ENDPOINTS, *reversed(ENDPOINTS)]:
             Recorder.asked.clear()
