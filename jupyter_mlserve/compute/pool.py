@@ -215,6 +215,7 @@ class Pool:
         self._feed(worker)
 
     def worker_failed(self, worker: Worker, header: dict[str, Any]) -> None:
+        worker.stopped = True  # its end is no second failure
         worker.kill()
         self._load_failed(worker, load_error(header, self.label, self.config.worker_memory))
 

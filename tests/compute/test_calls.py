@@ -264,6 +264,7 @@ def test_a_stored_object_that_was_damaged_is_a_500_that_names_it(
         reply = node.call("damaged", x=1)
         assert (reply.status, body_of(reply)["exceptionType"]) == (500, "BundleCorrupt")
         assert "the object 'model'" in body_of(reply)["message"]
+        node.until(lambda: node.status()["workers"] == 0)
 
 
 def test_inputs_with_defaults(node: Driver) -> None:

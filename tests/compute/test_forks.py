@@ -196,6 +196,19 @@ def test_a_library_that_does_not_bear_the_fork_while_loading(node: Driver, trial
 
 
 @linux
+def test_an_error_of_the_code_is_no_fault_of_the_fork(
+    node: Driver, library: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    ran = library.parent / "ran"
+    init = f"open({str(ran)!r}, 'a').write('x')\n1 / 0"
+    node.spec("s", WHERE, outputs="y: list", prelude=USES, initCode=init)
+    assert "ZeroDivisionError" in body_of(node.trial(sample={"x": 1}))["message"]
+    node.until(lambda: node.status()["workers"] == 0)
+    assert ran.read_text() == "x"
+    assert "started afresh" not in caplog.text
+
+
+@linux
 def test_a_library_that_does_not_bear_the_fork_in_a_call(
     make_node: MakeNode, library: Path
 ) -> None:
