@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -89,6 +90,16 @@ def run_token(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def run_settings(arguments: argparse.Namespace) -> int:
+    """The traits of the extension, as they are written in a configuration file."""
+    from ..web.app import MLServeApp
+
+    for name, trait in sorted(MLServeApp.class_own_traits(config=True).items()):
+        print(f"c.MLServeApp.{name} = {trait.default_value_repr()}")
+        print(textwrap.indent(textwrap.fill(" ".join(trait.help.split()), 92), "    "))
+    return 0
+
+
 def client_of(arguments: argparse.Namespace) -> Any:
     from ..client.deploy import DeployClient
 
@@ -160,6 +171,14 @@ def parser() -> argparse.ArgumentParser:
     )
     server_options(token)
     token.set_defaults(run=run_token)
+
+    settings = commands.add_parser(
+        "settings",
+        help="list the settings of the server extension",
+        description="List every setting an administrator can make, with its meaning and default. "
+        "They go into jupyter_server_config.py, or on the command line of the server.",
+    )
+    settings.set_defaults(run=run_settings)
     return made
 
 

@@ -25,7 +25,7 @@ def test_the_installed_command_is_a_subcommand_of_jupyter() -> None:
     assert out.stdout.strip() == f"jupyter_mlserve {__version__}"
 
 
-@pytest.mark.parametrize("command", ["demo", "publish", "list", "token"])
+@pytest.mark.parametrize("command", ["demo", "publish", "list", "token", "settings"])
 def test_every_command_and_option_has_help(
     command: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -53,6 +53,17 @@ def test_without_a_server_the_text_says_what_was_tried(run: Run) -> None:
     assert done.stdout == ""
     assert done.stderr.startswith("jupyter mlserve: No Jupyter server with jupyter_mlserve")
     assert "Traceback" not in done.stderr
+
+
+def test_settings_lists_every_trait_with_its_default(capsys: pytest.CaptureFixture[str]) -> None:
+    from jupyter_mlserve.web.app import MLServeApp
+
+    assert main(["settings"]) == 0
+    shown = capsys.readouterr().out
+    for name, trait in MLServeApp.class_own_traits(config=True).items():
+        assert f"c.MLServeApp.{name} = " in shown
+        assert trait.help
+    assert "c.MLServeApp.call_timeout = 60.0\n    " in shown
 
 
 def test_list(server: RunningServer, capsys: pytest.CaptureFixture[str]) -> None:
