@@ -126,7 +126,8 @@ class Definition:
         """This definition with the parts that ``patch`` gives (the body of a PATCH).
 
         Omitted parts stay; [], {} and null make a part void, the parts of ``mlserve`` one by one.
-        A sample that is not sent along and no longer fits changed inputs is dropped.
+        A recorded sample must fit changed inputs, or a new one come with them: without it the
+        update could not be tried. With new code it is dropped, as part of what the code replaces.
         """
         merged = _overlay(self.to_json(), patch)
         given = _mapping(patch)
@@ -136,7 +137,14 @@ class Definition:
             )
             try:
                 validation.sample(self.sample, inputs)
-            except InvalidDefinition:
+            except InvalidDefinition as error:
+                if "code" not in given:
+                    raise InvalidDefinition(
+                        f"The sample that was recorded for {self.name} {self.version} does not fit "
+                        f"the new inputs ({error.message.rstrip('.')}). Send a sample with them "
+                        "(--sample, sample=), so that the update can be tried.",
+                        field="mlserve.sample",
+                    ) from None
                 merged["mlserve"]["sample"] = None
         return Definition.from_json(merged)
 

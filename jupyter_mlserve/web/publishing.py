@@ -285,24 +285,27 @@ class Publisher:
     async def _try_change(self, old: Candidate, new: Candidate) -> Trial | None:
         """The trial, unless workers and sample stay as they are."""
         if new.key != old.key:
-            return await self._try(new, new.key)
+            return await self._try(new, new.key, current=True)
         sample = new.definition.sample
         if sample is None or sample == old.definition.sample:
             return None
         # On a pool of its own: a failed trial takes its pool along, and this one is in use.
         own = f"{new.key}-{new.id}"
-        trial = await self._try(new, own)
+        trial = await self._try(new, own, current=True)
         await self._compute.retire(own)
         return trial
 
-    async def _try(self, new: Candidate, key: str) -> Trial:
-        """Load it in a fresh worker and call it with its sample; the worker stays under ``key``."""
+    async def _try(self, new: Candidate, key: str, current: bool = False) -> Trial:
+        """Load it in a fresh worker and call it with its sample; the worker stays under ``key``.
+
+        ``current``: there is a state already, which stays if this one fails.
+        """
         spec = await asyncio.to_thread(load_spec, new.body, self._blobs.path)
         sample = new.definition.sample
         encoded = None if sample is None else json.dumps(sample).encode()
         reply = await self._compute.trial(key, spec, encoded)
         if reply.status != 200:
-            raise trial_error(new.definition, reply)
+            raise trial_error(new.definition, reply, current)
         return read_trial(reply, called=encoded is not None)
 
     def _earlier(self, current: State, number: int | None) -> State:
@@ -331,21 +334,23 @@ class Publisher:
         )
 
 
-def trial_error(definition: Definition, reply: Reply) -> MLServeError:
+def trial_error(definition: Definition, reply: Reply, current: bool) -> MLServeError:
     """The failed trial as an error for the publisher, who may see all of it."""
+    stays = "it stays as it was" if current else "nothing was published"
     body: Any = None
     with suppress(ValueError):
         body = json.loads(reply.body)
     exc = from_body(reply.status, body)
     if "retry_after" in reply.header:
         exc.details.setdefault("retry_after", reply.header["retry_after"])
-    label = f"Service {definition.name!r} version {definition.version!r}"
+    changed = "The change of service" if current else "Service"
+    label = f"{changed} {definition.name!r} version {definition.version!r}"
     if not isinstance(exc, TrialFailed):
         # The compute node had no room, or was lost: not a fault of the code.
-        exc.message = f"{label} was not tried, so nothing was published. {exc.message}"
+        exc.message = f"{label} was not tried, so {stays}. {exc.message}"
         return exc
     failed = "failed in its trial call" if exc.details.get("stage") == "call" else "does not load"
-    return TrialFailed(f"{label} {failed}, so nothing was published. {exc.message}", **exc.details)
+    return TrialFailed(f"{label} {failed}, so {stays}. {exc.message}", **exc.details)
 
 
 def read_trial(reply: Reply, called: bool) -> Trial:

@@ -87,6 +87,7 @@ class Program:
         function = self._ns.get(name)
         if not callable(function):
             raise LoadFailure(f"The code does not define the function {name!r} that is published.")
+        _check_inputs(function, name, self.spec.get("inputs") or ())
         code = getattr(function, "__code__", None)
         if getattr(code, "co_posonlyargcount", 0):
             self._positional = [str(param["name"]) for param in self.spec.get("inputs") or ()]
@@ -251,6 +252,31 @@ class Program:
         for key, value in wanted.items():
             if os.environ.get(key) != value:
                 os.environ[key] = value
+
+
+def _check_inputs(function: Any, name: str, params: Any) -> None:
+    """A call must be possible: an update may have changed the inputs and not the function."""
+    import inspect
+
+    try:
+        parameters = inspect.signature(function).parameters
+    except (TypeError, ValueError):
+        return  # C functions need not say
+    kinds = {param.kind for param in parameters.values()}
+    given = {str(param["name"]) for param in params}
+    strange = sorted(given - set(parameters))
+    if strange and inspect.Parameter.VAR_KEYWORD not in kinds:
+        raise LoadFailure(
+            f"The function {name!r} takes no argument {strange[0]!r}, which is declared as an "
+            f"input; it takes: {', '.join(parameters) or 'none'}."
+        )
+    for param in parameters.values():
+        variable = param.kind in (param.VAR_KEYWORD, param.VAR_POSITIONAL)
+        if param.default is param.empty and not variable and param.name not in given:
+            raise LoadFailure(
+                f"The function {name!r} needs the argument {param.name!r}, which is not declared "
+                "as an input."
+            )
 
 
 def call_failure(exc: BaseException) -> Tuple[Dict[str, Any], bool]:

@@ -176,10 +176,17 @@ def test_form_and_function_move_together(tx_body: Body) -> None:
     assert (back.form, back.function) == ("function", "g")
 
 
-def test_a_sample_that_no_longer_fits_new_inputs_is_dropped(tx_body: Body) -> None:
+def test_new_inputs_need_a_sample_that_fits_or_new_code(tx_body: Body) -> None:
     before = publish(tx_body)
     other = [{"name": "x", "type": "integer"}]
-    assert before.merged({"inputParameterDefinitions": other}).sample is None
+    with pytest.raises(InvalidDefinition, match="Send a sample with them") as refused:
+        before.merged({"inputParameterDefinitions": other})
+    assert refused.value.field == "mlserve.sample"
+    given: Body = {"inputParameterDefinitions": other, "mlserve": {"sample": {"x": 1}}}
+    assert before.merged(given).sample == {"x": 1}
+    given["mlserve"]["sample"] = None
+    assert before.merged(given).sample is None
+    assert before.merged({"inputParameterDefinitions": other, "code": "y = x"}).sample is None
     same = [*tx_body["inputParameterDefinitions"], {"name": "n", "type": "list", "optional": True}]
     assert before.merged({"inputParameterDefinitions": same}).sample == before.sample
     with pytest.raises(InvalidDefinition, match=r"mlserve\.sample"):

@@ -197,6 +197,20 @@ async def test_an_update_that_fails_leaves_what_was(http: Any, publish: Any) -> 
     assert len((await http("GET", "services/AddOne/1.0/states")).json) == 1
 
 
+async def test_an_update_of_the_inputs_alone_cannot_break_a_service(
+    http: Any, publish: Any
+) -> None:
+    await publish(mlserve={"form": "script", "sample": {"x": 1}})
+    other = [{"name": "z", "type": "numeric"}]
+    reply = await http("PATCH", "services/AddOne/1.0", {"inputParameterDefinitions": other})
+    assert (reply.status, reply.json["fields"]) == (400, "mlserve.sample")
+    patch = {"inputParameterDefinitions": other, "mlserve": {"sample": {"z": 1}}}
+    reply = await http("PATCH", "services/AddOne/1.0", patch)
+    assert (reply.status, reply.json["exceptionType"]) == (400, "TrialFailed")
+    assert "so it stays as it was" in reply.json["message"]
+    assert (await http("POST", "api/AddOne/1.0", {"x": 1})).json["outputParameters"] == {"y": 2.0}
+
+
 async def test_rollback_needs_something_to_go_back_to(http: Any, publish: Any) -> None:
     await publish()
     reply = await http("POST", "services/AddOne/1.0/rollback", {})

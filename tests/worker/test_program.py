@@ -344,6 +344,27 @@ def test_a_load_that_fails_tells_where_and_why(start: StartWorker) -> None:
     assert "SystemExit" in loaded["message"]
 
 
+@pytest.mark.parametrize(
+    ("code", "complaint"),
+    [
+        ("def f(y): return y", "takes no argument 'x'"),
+        ("def f(x, k): return x", "needs the argument 'k'"),
+    ],
+)
+def test_a_function_that_cannot_take_the_inputs_does_not_load(
+    start: StartWorker, code: str, complaint: str
+) -> None:
+    assert complaint in failed_load(start, code)["message"]
+
+
+@pytest.mark.parametrize(
+    "code",
+    ["def f(x, k=1): return x", "def f(**all): return all['x']", "def f(x, *more): return x"],
+)
+def test_a_function_that_can_take_the_inputs_loads(start: StartWorker, code: str) -> None:
+    assert start(code).output({"x": 1}) == 1.0
+
+
 def test_a_missing_package_is_named_with_what_to_do(start: StartWorker) -> None:
     loaded = failed_load(
         start, prelude=[{"source": "import no_such_thing.sub", "names": ["no_such_thing"]}]
