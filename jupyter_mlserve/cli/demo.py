@@ -250,7 +250,8 @@ def show_places(server: Headless, where: Place, notebook: Path) -> None:
     if where.temporary:
         say("\nEverything is removed when it stops. Press Ctrl-C to stop it.")
     else:
-        command = shlex.join(["jupyter", "lab", str(where.folder)])
+        app = "lab" if find_spec("jupyterlab") else "server"
+        command = shlex.join(["jupyter", app, str(where.folder)])
         say(f"\nPress Ctrl-C to stop it. What was published stays: `{command}` has it again.")
 
 

@@ -191,7 +191,8 @@ def server_options(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--token",
         metavar="T",
-        help="its token (default: JUPYTER_MLSERVE_TOKEN, else the running server's own)",
+        help="its token (default: JUPYTER_MLSERVE_TOKEN; of a server on this machine that does "
+        "not take that one, its own)",
     )
     command.add_argument(
         "--insecure", action="store_true", help="accept an https certificate nobody vouches for"

@@ -89,14 +89,15 @@ def run_cells(nb: Any, client: Any, progress: Progress, save: Callable[[], None]
 
 
 def failure_of(cell: Any, error: Exception) -> tuple[str, str]:
-    """One line and the author's traceback. A usage error of a magic has no traceback: what it
-    printed is all there is to say."""
+    """One line; and what the cell showed, with the author's traceback. A usage error of a magic
+    has no traceback: what it printed is all there is to say."""
     name = getattr(error, "ename", type(error).__name__)
     said = str(getattr(error, "evalue", error)).strip().splitlines() or [""]
     line = f"{name}: {said[0]}"
     for output in cell.outputs:
         if output.output_type == "error":
-            return line, "\n".join(output.traceback)
+            shown = [o.data.get("text/plain", "") for o in cell.outputs if "data" in o]
+            return line, "\n".join([*shown, *output.traceback])
     printed = [o.text for o in cell.outputs if o.output_type == "stream" and o.name == "stderr"]
     return line, "".join(printed).rstrip()
 

@@ -53,11 +53,9 @@ def publish(
     if lines:
         print(table(lines))
     if failure is not None:
-        print(
-            f"Cell {failure.number} of {path} failed: {failure.error}\n"
-            "The cells after it did not run.",
-            file=sys.stderr,
-        )
+        print(f"Cell {failure.number} of {path} failed: {failure.error}", file=sys.stderr)
+        if failure.number < len(nb.cells):
+            print("The cells after it did not run.", file=sys.stderr)
         return 1
     if not lines:
         print(f"{path} ran, but published nothing.", file=sys.stderr)

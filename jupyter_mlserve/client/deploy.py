@@ -16,6 +16,7 @@ from typing import Any
 from ..contract.errors import BadRequest, ServiceNotFound
 from .discovery import find_server
 from .http import Connection, path_of
+from .misuse import WrongCall
 from .packaging import Parts, package, package_update
 from .publishing import PUBLISH_SECONDS, REPRESENTATION, Progress, Published, publish
 from .service import Service, service_object
@@ -45,9 +46,9 @@ class DeployClient:
         verify_tls: bool | str = True,
     ) -> None:
         if use is not None and getattr(use, "__name__", str(use)).rpartition(".")[2] != "MLServer":
-            raise ValueError(f"use={use!r}: this client knows MLServer only; leave `use` out.")
+            raise WrongCall(f"use={use!r}: this client knows MLServer only; leave `use` out.")
         if auth is not None and not isinstance(auth, str):
-            raise ValueError(
+            raise WrongCall(
                 f"auth is a {type(auth).__name__}, and must be the token of the Jupyter server "
                 "(a str): `jupyter server list` shows it."
             )

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from ..contract.errors import InvalidDefinition
 from ..contract.learn import to_json
 from ..contract.types import params_of
+from .misuse import WrongCall
 from .publishing import Package, Publishable
 
 if TYPE_CHECKING:
@@ -56,7 +57,7 @@ class Parts:
             if name not in known:
                 near = difflib.get_close_matches(name, known, n=1)
                 hint = f" Did you mean {near[0]}?" if near else f" The parts: {', '.join(known)}."
-                raise TypeError(f"A service has no part {name!r}.{hint}")
+                raise WrongCall(f"A service has no part {name!r}.{hint}")
         parts = cls(**given)
         if parts.code_fn is not None and parts.code_str is not None:
             raise InvalidDefinition("Give code_fn or code_str, not both.", field="code")

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ..contract.types import type_text
+from .misuse import NotInReply
 
 # What decoding a value of this type needs; where it is not installed the plain JSON is given.
 NEEDS = {"data.frame": "pandas", "vector": "numpy", "matrix": "numpy"}
@@ -44,7 +45,7 @@ class ServiceResponse:
     def output(self, name: str) -> Any:
         """One output as a Python value."""
         if name not in self.raw_outputs:
-            raise KeyError(_nothing_named("output", name, self.raw_outputs))
+            raise NotInReply(_nothing_named("output", name, self.raw_outputs))
         if name not in self._decoded:
             self._decoded[name] = decode_output(self.raw_outputs[name], self._declared.get(name))
         return self._decoded[name]
@@ -53,7 +54,7 @@ class ServiceResponse:
         """A file that the code wrote: bytes, or text if an ``encoding`` such as "utf-8" is given,
         or the base64 text with ``decode=False``. None if this call did not write the file."""
         if name not in self.artifacts:
-            raise KeyError(_nothing_named("artifact", name, self.artifacts))
+            raise NotInReply(_nothing_named("artifact", name, self.artifacts))
         content = self.artifacts[name]
         if content is None or not decode:
             return content

@@ -17,6 +17,7 @@ from typing import Any
 from ..contract.errors import InvalidInput
 from ..contract.types import to_text, type_text
 from .http import Connection, path_of
+from .misuse import WrongCall
 from .response import NEEDS, ServiceResponse, decode_output, describe_params, html_table
 
 # The server ends a call by its own limits; this only ends the wait for a server that hangs.
@@ -228,7 +229,7 @@ def bind(
     try:
         return dict(signature.bind(*args, **inputs).arguments)
     except TypeError as error:
-        raise TypeError(f"{name}{signature_text(signature)}: {error}") from None
+        raise WrongCall(f"{name}{signature_text(signature)}: {error}.") from None
 
 
 def signature_text(signature: inspect.Signature) -> str:

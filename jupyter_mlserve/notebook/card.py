@@ -258,7 +258,7 @@ def status_card(status: Mapping[str, Any], address: str, how: str, seconds: floa
     )
     rows: list[tuple[str, Cell | Sequence[Cell]]] = [("found by", how)]
     if status.get("url"):
-        rows.append(("services at", Mono(str(status["url"]))))
+        rows.append(("services at", Mono(f"{status['url']}services")))
     for name, part in (status.get("components") or {}).items():
         rows.append((name, Mono(component_text(part))))
     card.parts.append(Facts(rows))

@@ -44,13 +44,17 @@ class Facts:
 
 @dataclass(frozen=True)
 class Table:
-    """Columns and rows of cells. ``numeric`` names the columns whose values align right."""
+    """Columns and rows of cells. ``numeric`` names the columns whose values align right.
+
+    ``whole``: the text form cuts nothing of the last column, which says what to do.
+    """
 
     columns: Sequence[str]
     rows: Sequence[Sequence[Cell]]
     caption: str = ""
     numeric: frozenset[str] = frozenset()
     more: str = ""
+    whole: bool = False
 
 
 @dataclass(frozen=True)

@@ -32,7 +32,8 @@ ARTIFACT = "a file that the code writes and every reply brings back (may be give
 SAMPLE = (
     'inputs to call the service with before it is published: "hp=120, wt=2.8"; values are Python'
     " literals or names of variables of the notebook (a DataFrame, for example), or the name of"
-    " one dict. They become the example in the service's swagger"
+    " one dict. They become the example in the service's swagger. Of an input declared as plain"
+    " DataFrame, the sample frame declares the columns"
 )
 POOL = "workers (processes) of this version"
 
@@ -120,7 +121,8 @@ In Python:
         "-u",
         "--update",
         action="store_true",
-        help="replace the version if it is there already (otherwise that is an error)",
+        help="replace the version if it is there already (otherwise that is an error);"
+        " description, alias, artifacts and sample stay where none is given",
     )
     @argument(
         "-n",

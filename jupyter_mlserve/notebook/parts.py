@@ -155,9 +155,8 @@ def report_table(capture: Capture, caption: str = "") -> Part:
         ]
         for item in items
     ]
-    return Table(
-        ["name", "kind", "status", "size", "why"], rows, caption, numeric=frozenset({"size"})
-    )
+    columns = ["name", "kind", "status", "size", "why"]
+    return Table(columns, rows, caption, numeric=frozenset({"size"}), whole=True)
 
 
 def environment(body: Mapping[str, Any]) -> Section:

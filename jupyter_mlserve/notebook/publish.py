@@ -142,6 +142,8 @@ def _complete(body: dict[str, Any], options: argparse.Namespace) -> None:
     for part, key in ((body, "description"), (body, "operationId"), (ours, "sample")):
         if part.get(key) is None:
             part.pop(key, None)
+    if options.update and not options.artifact:
+        body.pop("outputFileNames", None)
 
 
 def _send(

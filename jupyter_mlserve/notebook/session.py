@@ -66,7 +66,11 @@ class Session:
                 "implementation": platform.python_implementation(),
             }
             body = {"interpreter": where, "imports": [*imports[:1000], "dill"]}
-            self.client.connection.request("POST", "prepare", json=body, timeout=10)
+            from ..client.http import Connection
+
+            # Its own connection: the magics may close theirs at any moment.
+            with Connection(self.client.address) as connection:
+                connection.request("POST", "prepare", json=body, timeout=10)
 
     def notebook(self) -> str | None:
         """Path of the notebook, as far as the front end tells it; None in a plain shell.

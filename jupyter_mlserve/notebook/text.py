@@ -59,8 +59,14 @@ def _part(part: Part, width: int, indent: str = "  ") -> list[str]:
 
 def _table(table: Table, indent: str) -> list[str]:
     lines = [f"{indent}{table.caption}:"] if table.caption else []
-    rows = [[_short(_cell(cell)) for cell in row] for row in table.rows]
     head = [str(column) for column in table.columns]
+    # The last column ends a line, so nothing stands behind it that it could push away.
+    rows = [
+        [*(_short(_cell(cell)) for cell in row[:-1]), _cell(row[-1])]
+        if table.whole
+        else [_short(_cell(cell)) for cell in row]
+        for row in table.rows
+    ]
     lines += align([head, *rows], indent, {head.index(name) for name in table.numeric})
     return lines + ([f"{indent}{table.more}"] if table.more else [])
 

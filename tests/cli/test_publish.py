@@ -86,6 +86,18 @@ def test_a_refused_publish_is_a_failure_with_its_reason(
     assert "--update" in done.stderr
 
 
+def test_what_cannot_travel_is_shown_with_what_to_do(
+    server: RunningServer, run: Run, notebook: MakeNotebook
+) -> None:
+    cell = '%%publish_service CliFile -i "x: int" -o "y: int"\ny = x + len(handle.read())'
+    path = notebook([LOAD, "handle = open('data.txt', 'w+')", cell])
+    done = run("publish", str(path), "--server", server.url, "--token", server.token)
+    assert done.returncode == 1
+    assert "handle" in done.stderr
+    assert "--file" in done.stderr
+    assert "after it did not run" not in done.stderr
+
+
 def test_a_mistake_in_a_magic_is_told_without_a_traceback(
     server: RunningServer, run: Run, notebook: MakeNotebook
 ) -> None:

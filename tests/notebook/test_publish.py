@@ -144,6 +144,7 @@ def test_a_dry_run_needs_no_server_and_sends_nothing(notebook: Notebook, name: s
         notebook(f'%%publish_service {name} -n -i "x: float" -o "y: str"\ny = API_TOKEN\n')
     )
     assert re.search(r"API_TOKEN .*refused", refused)
+    assert "--object API_TOKEN" in refused, "what to do is cut off"
     assert "secret'" not in refused
     assert "ServerNotFound" in notebook.fails("%list_services")
 

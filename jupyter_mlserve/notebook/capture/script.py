@@ -51,7 +51,17 @@ def script_outputs(
             f'Declare it, as in -o "{ANSWER}: DataFrame", or let the last statement assign it.',
             field="outputs",
         )
-    return [_output_of_value(name, namespace) for name in names]
+    annotated = {
+        line.target.id: ast.unparse(line.annotation)
+        for line in tree.body
+        if isinstance(line, ast.AnnAssign) and isinstance(line.target, ast.Name)
+    }
+    return [
+        make_param(name, annotated[name], output=True)
+        if name in annotated
+        else _output_of_value(name, namespace)
+        for name in names
+    ]
 
 
 def _last_names(last: ast.stmt | None, assigned: Mapping[str, int]) -> list[str]:
@@ -129,8 +139,8 @@ def check_script(
             collector.warn(f"The output {name!r} is not seen to be assigned by the code.")
         else:
             raise InvalidDefinition(
-                f"The output {name!r} is declared, and the code never assigns it. It assigns "
-                f"{', '.join(sorted(code.assigned)) or 'nothing'}.",
+                f"The output {name!r} is declared, and no line of the code that can be reached "
+                f"assigns it. Assigned: {', '.join(sorted(code.assigned)) or 'nothing'}.",
                 field="outputs",
             )
     if options.inputs is None and not inputs:

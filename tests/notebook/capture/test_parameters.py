@@ -87,7 +87,7 @@ def test_the_declaration_wins_and_contradictions_are_told(kernel: Kernel) -> Non
             "never returns the 3 declared outputs",
         ),
         ("y = x\n", {"outputs": "y: float"}, 'reads x, which is neither.*-i "x: float"'),
-        ("y = 1\n", {"inputs": "x: float", "outputs": "z: float"}, "'z' is declared, and the code"),
+        ("y = 1\n", {"inputs": "x: float", "outputs": "z: float"}, "'z' is declared, and no line"),
         ("y = 1\nprint(y)\n", {"inputs": []}, "its last line does not show it"),
         ("y = 1\ny.attr = 2\n", {"inputs": []}, "its last line does not show it"),
         ("y = 1\n", {"inputs": []}, "the code was not run here"),
@@ -222,6 +222,11 @@ def test_outputs_of_a_script_are_what_its_last_statement_shows(
 ) -> None:
     capture = kernel.capture(cell, run=True, inputs=[])
     assert interface(capture) == f" -> {outputs}"
+
+
+def test_an_annotation_declares_an_output_of_a_script(kernel: Kernel) -> None:
+    capture = kernel.capture("y: float = x * 2\n", inputs="x: float")
+    assert interface(capture) == "x: float -> y: float"
 
 
 def test_outputs_that_are_declared(kernel: Kernel) -> None:

@@ -1,0 +1,16 @@
+"""Errors of programs that use the client wrongly: Python's own kinds, in one line in a notebook."""
+
+from __future__ import annotations
+
+from ..contract.errors import BadRequest, NotFound
+
+
+class WrongCall(BadRequest, TypeError, ValueError):
+    """The arguments of a call are not those it takes. Also a TypeError and a ValueError."""
+
+
+class NotInReply(NotFound, KeyError):
+    """The reply holds nothing of this name. Also a KeyError."""
+
+    def __str__(self) -> str:
+        return self.message  # KeyError would put it in quotes
