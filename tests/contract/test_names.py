@@ -208,6 +208,6 @@ def test_an_accepted_file_name_stays_in_its_folder(text: str) -> None:
         names.check_file_name(text)
     except InvalidName:
         return
-    folder = Path("/work/call")
+    folder = Path("/srv/call")
     assert Path(os.path.normpath(folder / text)).parent == folder
     assert Path(text).name == text
