@@ -1,0 +1,1 @@
+"""Realtime services: compiled models, scored in the compute node without an interpreter."""

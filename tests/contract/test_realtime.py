@@ -1,0 +1,260 @@
+"""The container of realtime services: what goes in comes out, and nothing else is believed."""
+
+from __future__ import annotations
+
+import copy
+import json
+import struct
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from jupyter_mlserve.contract.errors import InvalidDefinition, TooLarge
+from jupyter_mlserve.contract.realtime import (
+    PREFIX,
+    check_header,
+    input_definitions,
+    output_definitions,
+    pack,
+    text_function,
+    unpack,
+)
+
+HEADER: dict[str, Any] = {
+    "kind": "classification",
+    "model": "Pipeline(StandardScaler, LogisticRegression)",
+    "response": {"name": "species", "type": "character", "position": 2},
+    "columns": [
+        {"name": "hp", "type": "numeric", "nullable": False, "range": [0, 10.5]},
+        {"name": "n", "type": "integer", "nullable": True},
+        {"name": "città", "type": "character", "nullable": True, "known": ["a", "東京"]},
+    ],
+    "largest": 3.4e38,
+    "inputs": [
+        {"name": "numbers", "type": "double", "columns": [0, 1]},
+        {"name": "texts", "type": "string", "columns": [2]},
+        {
+            "name": "text0",
+            "type": "string",
+            "columns": [2],
+            "steps": [{"step": "lower"}, {"step": "words", "least": 2, "drop": ["the"]}],
+        },
+    ],
+    "tensors": [
+        {"name": "label", "type": "int64", "width": 1},
+        {"name": "probabilities", "type": "double", "width": 2},
+    ],
+    "outputs": [
+        {
+            "name": "PredictedLabel",
+            "type": "character",
+            "tensor": "label",
+            "index": 0,
+            "labels": ["no", "yes"],
+        },
+        {"name": "Probability", "type": "numeric", "tensor": "probabilities", "index": 1},
+    ],
+    "proof": {
+        "rows": 12,
+        "largest_difference": 1e-16,
+        "ties": 0,
+        "candidate": "double",
+        "probes": {"sample": 10, "null": 2},
+        "libraries": {"scikit-learn": "1.9.1"},
+    },
+}
+DIGEST = "0" * 64
+
+
+def changed(path: list[Any], value: Any) -> dict[str, Any]:
+    made = copy.deepcopy({**HEADER, "sha256": DIGEST})
+    at: Any = made
+    for step in path[:-1]:
+        at = at[step]
+    if value is None and path[-1] in at and path[-1] not in ("response", "largest"):
+        del at[path[-1]]
+    else:
+        at[path[-1]] = value
+    return made
+
+
+def test_what_is_packed_is_unpacked() -> None:
+    data = pack(HEADER, b"\x08\x0amodel")
+    assert data.startswith(b"blobMLS1")
+    found = unpack(data)
+    assert found.model == b"\x08\x0amodel"
+    assert {key: found.header[key] for key in HEADER} == HEADER
+    assert unpack(memoryview(data)).header == found.header
+
+
+def test_definitions_show_the_real_columns() -> None:
+    header = unpack(pack(HEADER, b"m")).header
+    assert input_definitions(header) == [
+        {
+            "name": "inputData",
+            "type": "data.frame",
+            "columns": [
+                {"name": "hp", "type": "numeric"},
+                {"name": "n", "type": "integer", "nullable": True},
+                {"name": "città", "type": "character"},
+            ],
+        }
+    ]
+    assert output_definitions(header)[0]["columns"] == [
+        {"name": "PredictedLabel", "type": "character"},
+        {"name": "Probability", "type": "numeric"},
+    ]
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (b"", "begin with 'blob'"),
+        (b"PK\x03\x04", "begin with 'blob'"),
+        (b"blob", "not in the format"),
+        (b"blobMLS2" + b"\0" * 12, "not in the format"),
+        (b"blobMLS1" + b"\0" * 5, "cut off"),
+        (b"blobMLS1" + struct.pack("!IQ", 2, 0) + b"{}x", "cut off"),
+        (b"blobMLS1" + struct.pack("!IQ", 2, 0) + b"{}", "is missing"),
+        (b"blobMLS1" + struct.pack("!IQ", 3, 0) + b"\xff{}", "not JSON"),
+        (b"blobMLS1" + struct.pack("!IQ", 13, 0) + b'{"a":1,"a":1}', "twice"),
+        (b"blobMLS1" + struct.pack("!IQ", 9, 0) + b'{"a":NaN}', "not JSON"),
+        (b"blobMLS1" + struct.pack("!IQ", 100_000, 0) + b"[" * 100_000, "nested too deeply"),
+    ],
+)
+def test_what_is_no_container_is_refused(data: bytes, message: str) -> None:
+    with pytest.raises(InvalidDefinition, match=message):
+        unpack(data)
+
+
+def test_sizes_are_bounded_before_anything_is_read() -> None:
+    with pytest.raises(TooLarge):
+        unpack(b"blobMLS1" + struct.pack("!IQ", 2**31, 0))
+    with pytest.raises(TooLarge):
+        unpack(b"blobMLS1" + struct.pack("!IQ", 2, 2**60))
+    with pytest.raises(TooLarge):
+        unpack(pack(HEADER, b"model"), max_model=4)
+
+
+def test_a_model_that_is_not_the_proven_one_is_refused() -> None:
+    data = bytearray(pack(HEADER, b"model"))
+    data[-1] ^= 1
+    with pytest.raises(InvalidDefinition, match="not the one the header was made for"):
+        unpack(bytes(data))
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "field"),
+    [
+        (["kind"], "magic", "kind"),
+        (["kind"], None, "header"),
+        (["extra"], 1, "header"),
+        (["columns"], [], "columns"),
+        (["columns", 0, "type"], "datetime", "columns[0].type"),
+        (["columns", 0, "name"], "n", "columns"),
+        (["columns", 0, "name"], "", "columns[0].name"),
+        (["columns", 0, "name"], "a\nb", "columns[0].name"),
+        (["columns", 0, "nullable"], 1, "columns[0]"),
+        (["columns", 0, "range"], [2, 1], "columns[0].range"),
+        (["columns", 0, "range"], [1, 2, 3], "columns[0].range"),
+        (["columns", 2, "range"], [1, 2], "columns[2].range"),
+        (["columns", 2, "known"], ["a", 1], "columns[2].known[1]"),
+        (["columns", 2, "known"], ["\ud800"], "columns[2].known[0]"),
+        (["columns", 1, "known"], [True], "columns[1].known[0]"),
+        (["response", "position"], 9, "response.position"),
+        (["response", "name"], "hp", "response.name"),
+        (["largest"], -1, "largest"),
+        (["largest"], float("inf"), "largest"),
+        (["inputs", 0, "columns"], [0, 7], "inputs[0].columns"),
+        (["inputs", 0, "columns"], [0, 0], "inputs[0].columns"),
+        (["inputs", 0, "columns"], [2], "inputs[0].columns"),
+        (["inputs", 1, "columns"], [0], "inputs[1].columns"),
+        (["inputs", 0, "name"], "../etc", "inputs[0]"),
+        (["inputs", 0, "steps"], [{"step": "lower"}], "inputs[0].steps"),
+        (["inputs", 2, "steps", 0, "step"], "eval", "inputs[2].steps[0].step"),
+        (["inputs", 2, "steps", 0, "drop"], [], "inputs[2].steps[0]"),
+        (["inputs", 2, "steps", 1, "least"], 7, "inputs[2].steps[1]"),
+        (["inputs", 1, "name"], "numbers", "tensors"),
+        (["tensors", 0, "type"], "float16", "tensors[0].type"),
+        (["tensors", 0, "width"], 0, "tensors[0].width"),
+        (["tensors", 0, "width"], True, "tensors[0].width"),
+        (["outputs", 1, "tensor"], "other", "outputs[1].tensor"),
+        (["outputs", 1, "index"], 2, "outputs[1].index"),
+        (["outputs", 1, "name"], "PredictedLabel", "outputs"),
+        (["outputs", 0, "labels"], None, "outputs[0].type"),
+        (["outputs", 0, "labels"], [1, 2], "outputs[0].labels[0]"),
+        (["proof", "rows"], 0, "proof.rows"),
+        (["proof", "largest_difference"], -1, "proof.largest_difference"),
+        (["proof", "probes"], {"a": "b"}, "proof.probes.a"),
+        (["sha256"], "x", "sha256"),
+    ],
+)
+def test_every_rule_of_the_header(path: list[Any], value: Any, field: str) -> None:
+    with pytest.raises(InvalidDefinition) as caught:
+        check_header(changed(path, value))
+    assert caught.value.field == field
+
+
+def test_the_unchanged_header_keeps_every_rule() -> None:
+    check_header({**HEADER, "sha256": DIGEST})
+
+
+@pytest.mark.parametrize(
+    ("steps", "text", "expected"),
+    [
+        ([{"step": "lower"}], "ΟΔΟΣ İ", "ΟΔΟΣ İ".lower()),
+        ([{"step": "strip_accents_unicode"}], "é\u0301ß", "eß"),
+        ([{"step": "strip_accents_ascii"}], "éß東", "e"),
+        ([{"step": "spaces"}], "a \t b c", "a b c"),
+        ([{"step": "words", "least": 2, "drop": ["the"]}], "the a_b, I: don't", "a_b don"),
+        ([{"step": "words", "least": 1, "drop": []}], "I a.b", "I a b"),
+        ([{"step": "word_bounds"}], " ab  c ", " ab \ue001 c "),
+        ([{"step": "lower"}, {"step": "words", "least": 2, "drop": ["the"]}], "THE Fox", "fox"),
+    ],
+)
+def test_text_steps(steps: list[dict[str, Any]], text: str, expected: str) -> None:
+    function = text_function(steps)
+    assert function is not None
+    assert function(text) == expected
+
+
+def test_no_steps_are_no_function() -> None:
+    assert text_function([]) is None
+
+
+GOOD = pack(HEADER, b"model")
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.data())
+def test_damaged_containers_are_refused_or_the_same(data: st.DataObject) -> None:
+    """Any damage raises our error; what is accepted is a whole, checked header."""
+    damaged = bytearray(GOOD)
+    for _ in range(data.draw(st.integers(1, 4))):
+        damaged[data.draw(st.integers(0, len(damaged) - 1))] = data.draw(st.integers(0, 255))
+    cut = data.draw(st.integers(0, len(damaged)) | st.just(len(damaged)))
+    try:
+        found = unpack(bytes(damaged[:cut]))
+    except (InvalidDefinition, TooLarge):
+        return
+    assert check_header(found.header) == found.header
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    st.recursive(
+        st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+        lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+        max_leaves=8,
+    ),
+    st.sampled_from(sorted(HEADER)),
+)
+def test_any_json_in_any_place_is_refused_or_normal(value: Any, key: str) -> None:
+    try:
+        checked = check_header({**HEADER, "sha256": DIGEST, key: value})
+    except InvalidDefinition:
+        return
+    json.dumps(checked, allow_nan=False)
+    assert PREFIX == 20
