@@ -15,11 +15,12 @@ from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import Any, Literal, Protocol
 
-from . import validation
+from . import realtime_definition, validation
 from .checks import fail, mapping
 from .errors import InvalidDefinition
 from .names import RESERVED_ALIASES
-from .types import Param
+from .realtime_definition import REALTIME, Realtime
+from .types import MISSING, Param
 from .validation import Json
 from .values import describe
 
@@ -31,7 +32,7 @@ _OWN_READ_ONLY = ("state", "contentHash")
 # Facts about the act of publishing. Two versions that differ in nothing else are identical.
 _NOT_CONTENT = ("source", "notebook", "cellId")
 # What consumers may see of the "mlserve" part: nothing of the code or of the author's machine.
-_PUBLIC = ("form", "sample")
+_PUBLIC = ("form", "sample", "kind", "modelName", "response", "example", "proof")
 
 
 class StateLike(Protocol):
@@ -67,7 +68,7 @@ class Definition:
     inputs: tuple[Param, ...]
     outputs: tuple[Param, ...]
     output_files: tuple[str, ...]
-    form: Literal["script", "function"]
+    form: Literal["script", "function", "realtime"]
     function: str | None
     prelude: tuple[Json, ...]
     objects: tuple[Json, ...]
@@ -79,6 +80,7 @@ class Definition:
     notebook: str | None
     cell_id: str | None
     pool: Json | None
+    realtime: Realtime | None = None  # set exactly when runtime_type is "Realtime"
 
     @classmethod
     def from_json(cls, body: object) -> Definition:
@@ -111,6 +113,7 @@ class Definition:
             notebook=own["notebook"],
             cell_id=own["cellId"],
             pool=own.get("pool"),
+            realtime=Realtime.from_own(own) if clean["runtimeType"] == REALTIME else None,
         )
 
     @classmethod
@@ -118,9 +121,58 @@ class Definition:
         """The definition that the body of ``POST .../services/{name}/{version}`` declares.
 
         Keys are the published contract's (PublishWebServiceRequest) and ``mlserve``; what is
-        omitted is void. Raises like :meth:`from_json`.
+        omitted is void. Raises like :meth:`from_json`, and InvalidDefinition for a realtime
+        version, which JSON cannot carry.
         """
+        realtime_definition.refuse(name, version, body)
         return cls.from_json(_overlay({"name": name, "version": version, "mlserve": {}}, body))
+
+    @classmethod
+    def from_container(
+        cls,
+        name: str,
+        version: str,
+        header: Mapping[str, Any],
+        model: Mapping[str, Any],
+        description: str | None = None,
+        operation_id: str | None = None,
+    ) -> Definition:
+        """The realtime version that a container with this (checked) ``header`` is.
+
+        ``model`` is the blob of the whole container: ``{"sha256": hex, "size": bytes}``.
+        Empty texts are none. Raises like :meth:`from_json`.
+        """
+        return cls.from_json(
+            realtime_definition.body_of(
+                name, version, header, model, description or None, operation_id or None
+            )
+        )
+
+    def merged_container(
+        self,
+        header: Mapping[str, Any] | None = None,
+        model: Mapping[str, Any] | None = None,
+        *,
+        description: str | object | None = MISSING,
+        operation_id: str | object | None = MISSING,
+    ) -> Definition:
+        """This realtime version with another model, another description or another alias.
+
+        With a model (``header`` and ``model`` as for :meth:`from_container`) the schema, example
+        and proof are replaced. A text that is left out stays; None and "" clear it. Raises
+        InvalidDefinition for a standard version.
+        """
+        if self.realtime is None:
+            realtime_definition.refuse_container(self.name, self.version)
+        body = self.to_json()
+        if header is not None and model is not None:
+            body = realtime_definition.body_of(
+                self.name, self.version, header, model, self.description, self.operation_id
+            )
+        for key, value in (("description", description), ("operationId", operation_id)):
+            if value is not MISSING:
+                body[key] = value or None
+        return Definition.from_json(body)
 
     def merged(self, patch: object) -> Definition:
         """This definition with the parts that ``patch`` gives (the body of a PATCH).
@@ -128,7 +180,14 @@ class Definition:
         Omitted parts stay; [], {} and null make a part void, the parts of ``mlserve`` one by one.
         A recorded sample must fit changed inputs, or a new one come with them: without it the
         update could not be tried. With new code it is dropped, as part of what the code replaces.
+        Of a realtime version only description and alias can be changed like this.
         """
+        if self.realtime is not None and isinstance(patch, Mapping):
+            read_only = (*_READ_ONLY, *_OWN_READ_ONLY)
+            return Definition.from_json(
+                realtime_definition.described(self.to_json(), patch, read_only)
+            )
+        realtime_definition.refuse(self.name, self.version, patch, exists=True)
         merged = _overlay(self.to_json(), patch)
         given = _mapping(patch)
         if "inputParameterDefinitions" in given and "sample" not in _mapping(given.get("mlserve")):
@@ -165,6 +224,8 @@ class Definition:
         }
         if self.pool is not None:
             own["pool"] = self.pool
+        if self.realtime is not None:
+            own.update(self.realtime.to_json())
         body: Json = {
             "name": self.name,
             "version": self.version,
@@ -210,8 +271,18 @@ class Definition:
         return self.operation_id or self.function or "consume"
 
     @property
+    def documented_operation(self) -> str:
+        """The operation's name in documents: the published contract's realtime services without
+        an alias have another one there than in its clients."""
+        if self.realtime is not None and self.operation_id is None:
+            return "ConsumeWebService"
+        return self.operation
+
+    @property
     def blobs(self) -> tuple[str, ...]:
         """SHA-256 of every blob the version needs, each once, in order of first use."""
+        if self.realtime is not None:
+            return (self.realtime.model["sha256"],)
         return tuple(dict.fromkeys(item["sha256"] for item in (*self.objects, *self.files)))
 
     def web_service(self, state: StateLike, *, may_see_code: bool, permission: Permission) -> Json:
@@ -225,9 +296,14 @@ class Definition:
         if self.operation != "consume":
             # The published contract's clients name the call by it: a function's name counts.
             body["operationId"] = self.operation
+        if self.realtime is not None:
+            body["code"] = None
         if not may_see_code:
             body["code"] = body["initCode"] = None
-            own = {key: own[key] for key in _PUBLIC}
+            own = {key: own[key] for key in _PUBLIC if key in own}
+            if self.realtime is not None:
+                # Not its digest: who knows that could name the blob as a file of their own.
+                own["model"] = {"size": self.realtime.model["size"]}
         own["state"] = {
             "id": state.id,
             "number": state.number,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from typing import Any
 
-from . import errors
+from . import errors, realtime_schemas
 from .definition import Definition
 from .http_status import status_of
 from .schemas import inputs_schema, outputs_schema
@@ -26,6 +26,13 @@ _FAILURES: tuple[tuple[type[errors.MLServeError], str], ...] = (
     (errors.CallTimeout, "The call took longer than the server allows."),
 )
 _RETRY = (errors.TooBusy, errors.Unavailable)
+# Where a realtime version, which has neither code nor workers, fails otherwise.
+_REALTIME: dict[type[errors.MLServeError], str] = {
+    errors.InvalidInput: "The rows are not what the model takes: columns, types, values or nulls.",
+    errors.UnsupportedMedia: "The body is neither JSON nor an Arrow stream.",
+    errors.WorkerLost: "The server failed.",
+    errors.TooBusy: "The server has too many calls waiting.",
+}
 
 
 def openapi(definition: Definition, url: str = "/") -> Json:
@@ -48,8 +55,7 @@ def openapi(definition: Definition, url: str = "/") -> Json:
         "paths": {f"/api/{name}/{version}": {"post": _operation(definition)}},
         "components": {
             "schemas": {
-                "InputParameters": inputs_schema(definition.inputs),
-                "OutputParameters": outputs_schema(definition.outputs),
+                **_frames(definition),
                 "WebServiceResult": _result(definition),
                 "Error": _error(),
                 "ErrorResult": _error_result(),
@@ -66,30 +72,46 @@ def openapi(definition: Definition, url: str = "/") -> Json:
     }
 
 
+def _frames(definition: Definition) -> Json:
+    if definition.realtime is not None:
+        return {
+            "InputParameters": realtime_schemas.inputs_schema(definition),
+            "OutputParameters": realtime_schemas.outputs_schema(definition),
+        }
+    return {
+        "InputParameters": inputs_schema(definition.inputs),
+        "OutputParameters": outputs_schema(definition.outputs),
+    }
+
+
 def _operation(definition: Definition) -> Json:
+    realtime = definition.realtime is not None
     body: Json = {"schema": _ref("InputParameters")}
-    if definition.sample is not None:
+    if realtime:
+        body["examples"] = realtime_schemas.examples(definition)
+    elif definition.sample is not None:
         body["examples"] = {
             "sample": {
                 "summary": "The author's own sample.",
                 "value": copy.deepcopy(definition.sample),
             }
         }
-    responses: Json = {
-        "200": {
-            "description": "The call succeeded.",
-            "content": {"application/json": {"schema": _ref("WebServiceResult")}},
-        }
-    }
-    for cls, when in _FAILURES:
-        responses[str(status_of(cls))] = _failure(when, retry=cls in _RETRY)
+    request: Json = {"application/json": body}
+    answer: Json = {"application/json": {"schema": _ref("WebServiceResult")}}
+    if realtime:
+        request[realtime_schemas.ARROW] = {"schema": realtime_schemas.arrow_input(definition)}
+        answer[realtime_schemas.ARROW] = {"schema": realtime_schemas.arrow_output(definition)}
+    responses: Json = {"200": {"description": "The call succeeded.", "content": answer}}
+    failures = {**dict(_FAILURES), **(_REALTIME if realtime else {})}
+    for cls in sorted(failures, key=status_of):
+        responses[str(status_of(cls))] = _failure(failures[cls], retry=cls in _RETRY)
     responses["default"] = {"$ref": "#/components/responses/Failure"}
     return {
-        "operationId": definition.operation,
+        "operationId": definition.documented_operation,
         "summary": f"Call {definition.name} {definition.version}.",
         "description": definition.description or "",
         "tags": [definition.name],
-        "requestBody": {"required": True, "content": {"application/json": body}},
+        "requestBody": {"required": True, "content": request},
         "responses": responses,
     }
 

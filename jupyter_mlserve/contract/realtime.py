@@ -17,11 +17,22 @@ Nothing follows. The header (all keys always there)::
      "columns": [{"name": "hp", "type": "numeric", "nullable": false,
                   "known": ["a", "b"],   # only these values; the model refuses all others
                   "range": [0, 10]}],    # only these; both keys may be absent
+     "example": {"hp": 3.5},             # one typical row: a value for each of the columns
      "largest": 3.4e38 | null,           # larger numbers are refused (float32 models)
      "inputs":  [{"name": "numbers", "type": "double", "columns": [0, 2]},
                  {"name": "texts", "type": "string", "columns": [1]},
                  {"name": "text0", "type": "string", "columns": [3],
-                  "steps": [{"step": "lower"}, {"step": "words", "least": 2, "drop": []}]}],
+                  "steps": [{"step": "lower"}, {"step": "words", "least": 2, "drop": []}]},
+                 {"name": "sentiment0", "type": "double", "columns": [3],
+                  "steps": [{"step": "sentiment"}]},
+                 {"name": "image0", "type": "float", "columns": [4], "width": 150528,
+                  "steps": [{"step": "load_image"},
+                            {"step": "resize_image", "width": 224, "height": 224,
+                             "how": "iso_pad"},            # iso_crop, aniso
+                            {"step": "extract_pixels",
+                             "channels": "RGB",            # L
+                             "layout": "interleaved",      # planar
+                             "offset": 0.0, "scale": 1.0}]}],
      "tensors": [{"name": "label", "type": "int64", "width": 1}],
      "outputs": [{"name": "PredictedLabel", "type": "character", "tensor": "label", "index": 0,
                   "labels": ["setosa", "versicolor"]}],
@@ -31,9 +42,17 @@ Nothing follows. The header (all keys always there)::
 
 How a frame becomes tensors: input ``numbers`` is the matrix [rows, k] of its columns as doubles
 (false is 0.0, true 1.0, null NaN); ``texts`` is the matrix of its columns as strings, null as
-:data:`NULL_TEXT`; ``steps`` are applied to each text first. How tensors become a frame: an output
-column is column ``index`` of its tensor [rows, width]; with ``labels`` the value is a position in
-that list, without it is the value itself, NaN and infinite meaning null.
+:data:`NULL_TEXT`. With ``steps``, each text that is not null goes through :func:`value_function`
+first: it gives a text (``string``, of one or more columns), a number (``double``, of exactly one
+character column) or ``width`` float32 numbers (``float``, of exactly one character column, which
+holds images as base64 text and is never nullable). Null is NULL_TEXT or NaN whatever the steps.
+
+How tensors become a frame: an output column is column ``index`` of its tensor [rows, width]; with
+``labels`` the value is a position in that list, without it is the value itself, NaN and infinite
+meaning null.
+
+``example`` is accepted by the service itself. It is made of the typical value of each column, so
+it is nobody's record and may be shown to every consumer.
 
 ``response`` is the predicted variable; if ``position`` is set the training frame carried it there
 and a frame that carries it again is accepted, the column ignored.
@@ -60,6 +79,7 @@ from .realtime_header import (
     check_header,
     fail,
 )
+from .realtime_steps import StepFailed, value_function
 from .text_steps import WORD_BOUND, text_function
 
 __all__ = [
@@ -74,12 +94,14 @@ __all__ = [
     "PREFIX",
     "WORD_BOUND",
     "Container",
+    "StepFailed",
     "check_header",
     "input_definitions",
     "output_definitions",
     "pack",
     "text_function",
     "unpack",
+    "value_function",
 ]
 
 MAGIC = b"blob"
@@ -144,13 +166,14 @@ def unpack(data: bytes | bytearray | memoryview, max_model: int = MAX_MODEL) -> 
 
 
 def input_definitions(header: Mapping[str, Any]) -> list[Json]:
-    """The declared inputs of the service: ``inputData``, a frame with the real columns."""
-    columns = []
-    for column in header["columns"]:
-        item = {"name": column["name"], "type": column["type"]}
-        if column["nullable"] and column["type"] in ("integer", "logical"):
-            item["nullable"] = True
-        columns.append(item)
+    """The declared inputs of the service: ``inputData``, a frame with the real columns.
+
+    Every column says whether it may be null: only what the model was proven with is accepted.
+    """
+    columns = [
+        {"name": column["name"], "type": column["type"], "nullable": column["nullable"]}
+        for column in header["columns"]
+    ]
     return [{"name": "inputData", "type": "data.frame", "columns": columns}]
 
 

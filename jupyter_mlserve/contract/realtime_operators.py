@@ -23,6 +23,21 @@ OPERATORS: dict[str, dict[str, frozenset[str]]] = {
                 "select_last_index",
             }
         ),
+        "AveragePool": frozenset(
+            {
+                "ceil_mode",
+                "count_include_pad",
+                "dilations",
+                "kernel_shape",
+                "pads",
+                "strides",
+            }
+        ),
+        "BatchNormalization": frozenset(
+            {
+                "epsilon",
+            }
+        ),
         "Cast": frozenset(
             {
                 "to",
@@ -40,10 +55,25 @@ OPERATORS: dict[str, dict[str, frozenset[str]]] = {
                 "value",
             }
         ),
+        "Conv": frozenset(
+            {
+                "dilations",
+                "group",
+                "kernel_shape",
+                "pads",
+                "strides",
+            }
+        ),
         "Cos": frozenset(),
         "CumSum": frozenset(),
         "Div": frozenset(),
+        "Elu": frozenset(
+            {
+                "alpha",
+            }
+        ),
         "Equal": frozenset(),
+        "Erf": frozenset(),
         "Exp": frozenset(),
         "Flatten": frozenset(
             {
@@ -65,21 +95,60 @@ OPERATORS: dict[str, dict[str, frozenset[str]]] = {
             {
                 "alpha",
                 "beta",
+                "transA",
+                "transB",
             }
         ),
+        "GlobalAveragePool": frozenset(),
+        "GlobalMaxPool": frozenset(),
         "Greater": frozenset(),
         "GreaterOrEqual": frozenset(),
+        "HardSigmoid": frozenset(
+            {
+                "alpha",
+                "beta",
+            }
+        ),
+        "HardSwish": frozenset(),
         "Identity": frozenset(),
         "IsNaN": frozenset(),
+        "LRN": frozenset(
+            {
+                "alpha",
+                "beta",
+                "bias",
+                "size",
+            }
+        ),
+        "LeakyRelu": frozenset(
+            {
+                "alpha",
+            }
+        ),
         "Less": frozenset(),
         "LessOrEqual": frozenset(),
         "Log": frozenset(),
         "MatMul": frozenset(),
         "Max": frozenset(),
+        "MaxPool": frozenset(
+            {
+                "ceil_mode",
+                "dilations",
+                "kernel_shape",
+                "pads",
+                "strides",
+            }
+        ),
         "Mod": frozenset(),
         "Mul": frozenset(),
         "Neg": frozenset(),
         "Or": frozenset(),
+        "PRelu": frozenset(),
+        "Pad": frozenset(
+            {
+                "mode",
+            }
+        ),
         "Pow": frozenset(),
         "ReduceLogSumExp": frozenset(
             {
@@ -115,6 +184,7 @@ OPERATORS: dict[str, dict[str, frozenset[str]]] = {
         "ScatterElements": frozenset(
             {
                 "axis",
+                "reduction",
             }
         ),
         "Shape": frozenset(),

@@ -12,6 +12,7 @@ from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 from .definition import Definition
+from .realtime_schemas import swagger_inputs, swagger_outputs
 from .schemas import default_fits_format
 
 Json = dict[str, Any]
@@ -74,8 +75,12 @@ def swagger(
     paths[f"/api/{name}/{version}"] = {"post": _consume(definition)}
     if "batch" in features:
         paths.update(_batch_paths(name, f"/api/{name}/{version}/batch"))
-    definitions["InputParameters"] = _inputs(definition)
-    definitions["OutputParameters"] = _parameters(definition.outputs)
+    if definition.realtime is None:
+        definitions["InputParameters"] = _inputs(definition)
+        definitions["OutputParameters"] = _parameters(definition.outputs)
+    else:
+        definitions["InputParameters"] = swagger_inputs(definition)
+        definitions["OutputParameters"] = swagger_outputs(definition)
     definitions["Error"] = _object(
         code={"type": "integer", "format": "int32"},
         message={"type": "string"},
@@ -143,7 +148,7 @@ def _consume(definition: Definition) -> Json:
         "security": copy.deepcopy(_SECURITY),
         "tags": [definition.name],
         "description": f"Call {definition.name}.",
-        "operationId": definition.operation,
+        "operationId": definition.documented_operation,
         "parameters": [
             _body("WebServiceParameters", _ref("InputParameters"), "The inputs, by name.")
         ],

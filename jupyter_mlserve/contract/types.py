@@ -35,7 +35,11 @@ class _Column(TypedDict):
 
 
 class Column(_Column, total=False):
-    """A column of a frame. ``nullable`` only on integer and logical: the others always may."""
+    """A column of a frame. ``nullable`` only on integer and logical: the others always may.
+
+    Columns that go into a realtime service always say it, because null is accepted only where the
+    compiled model was proven with it.
+    """
 
     nullable: bool
 

@@ -17,6 +17,8 @@ from typing import Any
 
 from . import limits, names
 from .checks import array, fail, mapping, named, one_of, optional_text, text, unique, whole
+from .realtime_definition import REALTIME, REALTIME_KEYS
+from .realtime_definition import clean as clean_realtime
 from .types import COLUMN_TYPES, WIRE_TYPES
 from .values import describe, json_problem, misfit
 
@@ -54,6 +56,7 @@ MLSERVE_KEYS = (
     "notebook",
     "cellId",
     "pool",
+    *REALTIME_KEYS,
 )
 
 
@@ -62,6 +65,8 @@ def clean(body: object) -> Json:
     top = mapping(body, "definition", DEFINITION_KEYS)
     own = mapping(top.get("mlserve") or {}, "mlserve", MLSERVE_KEYS)
     runtime = top.get("runtimeType", "Python")
+    if runtime == REALTIME:
+        return clean_realtime(top, own)
     if runtime not in RUNTIMES:
         fail("runtimeType", f"expected {' or '.join(RUNTIMES)}, got {describe(runtime)}")
     inputs = params(top.get("inputParameterDefinitions"), "inputParameterDefinitions")
@@ -88,6 +93,9 @@ def clean(body: object) -> Json:
 
 
 def _clean_own(own: Mapping[str, Any], inputs: list[Json]) -> Json:
+    for key in REALTIME_KEYS:
+        if own.get(key) is not None:
+            fail(f"mlserve.{key}", "only a realtime service has it")
     function = own.get("function")
     if function is not None:
         named(names.check_identifier, function, "mlserve.function")

@@ -10,61 +10,23 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.realtime_headers import ATTITUDE, HEADER, headers
 
 from jupyter_mlserve.contract.errors import InvalidDefinition, TooLarge
 from jupyter_mlserve.contract.realtime import (
+    NULL_TEXT,
     PREFIX,
+    StepFailed,
     check_header,
     input_definitions,
     output_definitions,
     pack,
     text_function,
     unpack,
+    value_function,
 )
+from jupyter_mlserve.notebook.compile.example import IMAGE
 
-HEADER: dict[str, Any] = {
-    "kind": "classification",
-    "model": "Pipeline(StandardScaler, LogisticRegression)",
-    "response": {"name": "species", "type": "character", "position": 2},
-    "columns": [
-        {"name": "hp", "type": "numeric", "nullable": False, "range": [0, 10.5]},
-        {"name": "n", "type": "integer", "nullable": True},
-        {"name": "città", "type": "character", "nullable": True, "known": ["a", "東京"]},
-    ],
-    "largest": 3.4e38,
-    "inputs": [
-        {"name": "numbers", "type": "double", "columns": [0, 1]},
-        {"name": "texts", "type": "string", "columns": [2]},
-        {
-            "name": "text0",
-            "type": "string",
-            "columns": [2],
-            "steps": [{"step": "lower"}, {"step": "words", "least": 2, "drop": ["the"]}],
-        },
-    ],
-    "tensors": [
-        {"name": "label", "type": "int64", "width": 1},
-        {"name": "probabilities", "type": "double", "width": 2},
-    ],
-    "outputs": [
-        {
-            "name": "PredictedLabel",
-            "type": "character",
-            "tensor": "label",
-            "index": 0,
-            "labels": ["no", "yes"],
-        },
-        {"name": "Probability", "type": "numeric", "tensor": "probabilities", "index": 1},
-    ],
-    "proof": {
-        "rows": 12,
-        "largest_difference": 1e-16,
-        "ties": 0,
-        "candidate": "double",
-        "probes": {"sample": 10, "null": 2},
-        "libraries": {"scikit-learn": "1.9.1"},
-    },
-}
 DIGEST = "0" * 64
 
 
@@ -96,9 +58,10 @@ def test_definitions_show_the_real_columns() -> None:
             "name": "inputData",
             "type": "data.frame",
             "columns": [
-                {"name": "hp", "type": "numeric"},
+                {"name": "hp", "type": "numeric", "nullable": False},
                 {"name": "n", "type": "integer", "nullable": True},
-                {"name": "città", "type": "character"},
+                {"name": "città", "type": "character", "nullable": True},
+                {"name": "photo", "type": "character", "nullable": False},
             ],
         }
     ]
@@ -172,11 +135,45 @@ def test_a_model_that_is_not_the_proven_one_is_refused() -> None:
         (["inputs", 0, "columns"], [2], "inputs[0].columns"),
         (["inputs", 1, "columns"], [0], "inputs[1].columns"),
         (["inputs", 0, "name"], "../etc", "inputs[0]"),
-        (["inputs", 0, "steps"], [{"step": "lower"}], "inputs[0].steps"),
+        (["inputs", 0, "steps"], [{"step": "lower"}], "inputs[0].steps[0].step"),
         (["inputs", 2, "steps", 0, "step"], "eval", "inputs[2].steps[0].step"),
         (["inputs", 2, "steps", 0, "drop"], [], "inputs[2].steps[0]"),
-        (["inputs", 2, "steps", 1, "least"], 7, "inputs[2].steps[1]"),
+        (["inputs", 2, "steps", 1, "least"], 0, "inputs[2].steps[1]"),
         (["inputs", 1, "name"], "numbers", "tensors"),
+        (["inputs", 3, "steps"], None, "inputs[3].columns"),
+        (["inputs", 3, "columns"], [2, 3], "inputs[3].columns"),
+        (["inputs", 3, "columns"], [0], "inputs[3].columns"),
+        (["inputs", 3, "type"], "string", "inputs[3].steps[0].step"),
+        (["inputs", 3, "steps", 0, "step"], "lower", "inputs[3].steps[0].step"),
+        (["inputs", 3, "width"], 1, "inputs[3]"),
+        (["inputs", 4, "columns"], [3, 2], "inputs[4].columns"),
+        (["inputs", 4, "columns"], [2], "inputs[4].columns"),
+        (["inputs", 4, "width"], 25, "inputs[4].width"),
+        (["inputs", 4, "width"], None, "inputs[4]"),
+        (["inputs", 4, "steps"], None, "inputs[4]"),
+        (["inputs", 4, "steps", 0, "step"], "read_file", "inputs[4].steps[0].step"),
+        (["inputs", 4, "steps", 0, "path"], "/etc", "inputs[4].steps[0]"),
+        (["inputs", 4, "steps", 1, "width"], 5000, "inputs[4].steps[1].width"),
+        (["inputs", 4, "steps", 1, "height"], 0, "inputs[4].steps[1].height"),
+        (["inputs", 4, "steps", 1, "how"], "fit", "inputs[4].steps[1].how"),
+        (["inputs", 4, "steps", 2, "channels"], "CMYK", "inputs[4].steps[2].channels"),
+        (["inputs", 4, "steps", 2, "channels"], "L", "inputs[4].width"),
+        (["inputs", 4, "steps", 2, "layout"], "tiled", "inputs[4].steps[2].layout"),
+        (["inputs", 4, "steps", 2, "offset"], float("nan"), "inputs[4].steps[2].offset"),
+        (["inputs", 4, "steps", 2, "scale"], True, "inputs[4].steps[2].scale"),
+        (["inputs", 4, "steps"], [{"step": "load_image"}], "inputs[4].steps"),
+        (["columns", 3, "nullable"], True, "inputs[4].columns"),
+        (["example"], None, "header"),
+        (["example", "hp"], None, "example"),
+        (["example", "speed"], 1, "example"),
+        (["example", "hp"], "3.5", "example.hp"),
+        (["example", "hp"], True, "example.hp"),
+        (["example", "hp"], 11, "example.hp"),
+        (["example", "n"], 2.5, "example.n"),
+        (["example", "n"], 2**53 + 1, "example.n"),
+        (["example", "città"], "b", "example.città"),
+        (["example", "photo"], "not base64", "example.photo"),
+        (["example", "photo"], "A" * 70_000, "example.photo"),
         (["tensors", 0, "type"], "float16", "tensors[0].type"),
         (["tensors", 0, "width"], 0, "tensors[0].width"),
         (["tensors", 0, "width"], True, "tensors[0].width"),
@@ -224,6 +221,20 @@ def test_no_steps_are_no_function() -> None:
     assert text_function([]) is None
 
 
+@settings(max_examples=150, deadline=None)
+@given(headers(), st.binary(max_size=20))
+def test_every_good_header_goes_through_unchanged(header: dict[str, Any], model: bytes) -> None:
+    found = unpack(pack(header, model))
+    assert found.model == model
+    assert {key: found.header[key] for key in header} == header
+    assert check_header(found.header) == found.header
+
+
+@pytest.mark.parametrize("header", [HEADER, ATTITUDE])
+def test_the_headers_of_these_tests_are_good(header: dict[str, Any]) -> None:
+    check_header({**header, "sha256": DIGEST})
+
+
 GOOD = pack(HEADER, b"model")
 
 
@@ -258,3 +269,53 @@ def test_any_json_in_any_place_is_refused_or_normal(value: Any, key: str) -> Non
         return
     json.dumps(checked, allow_nan=False)
     assert PREFIX == 20
+
+
+def test_null_is_an_example_only_where_it_is_accepted() -> None:
+    nulled = changed(["example"], {**HEADER["example"], "hp": None})
+    with pytest.raises(InvalidDefinition, match="it is null, and the column may not be"):
+        check_header(nulled)
+
+
+def test_an_example_keeps_the_order_of_the_columns() -> None:
+    turned = dict(reversed(HEADER["example"].items()))
+    assert list(check_header(changed(["example"], turned))["example"]) == list(HEADER["example"])
+
+
+def test_an_example_is_no_text_for_null_and_no_larger_than_the_model_takes() -> None:
+    free = changed(["columns", 2], {"name": "città", "type": "character", "nullable": True})
+    with pytest.raises(InvalidDefinition, match="stands for null"):
+        check_header({**free, "example": {**HEADER["example"], "città": f"a{NULL_TEXT}"}})
+    with pytest.raises(InvalidDefinition, match="larger than 2"):
+        check_header(changed(["largest"], 2))
+
+
+def test_how_many_inputs_read_one_text_is_bounded() -> None:
+    one = HEADER["inputs"][2]
+    many = [{**one, "name": f"t{i}"} for i in range(17)]
+    with pytest.raises(InvalidDefinition, match="more than 16 of them have steps"):
+        check_header(changed(["inputs"], many))
+    columns = [{"name": f"p{i}", "type": "character", "nullable": False} for i in range(17)]
+    images = [{**HEADER["inputs"][4], "name": f"i{i}", "columns": [i]} for i in range(17)]
+    with pytest.raises(InvalidDefinition, match="more than 16 of them are images"):
+        check_header({**changed(["columns"], columns), "inputs": images})
+
+
+def test_one_function_for_kernel_and_runtime() -> None:
+    numbers, texts, text0, sentiment0, image0 = HEADER["inputs"]
+    assert value_function(numbers) is None
+    assert value_function(texts) is None
+    lower = value_function(text0)
+    assert lower is not None
+    assert lower("THE Fox") == "fox"
+    feeling = value_function(sentiment0)
+    assert feeling is not None
+    assert feeling("This is wonderful!") > 0.5 > feeling("This is horrible!")
+    pixels = value_function(image0)
+    assert pixels is not None
+    assert pixels(IMAGE).shape == (24,)
+    assert pixels(IMAGE).dtype == "float32"
+    with pytest.raises(StepFailed) as caught:
+        pixels("not base64")
+    assert isinstance(caught.value, ValueError)
+    assert not str(caught.value).endswith(".")
