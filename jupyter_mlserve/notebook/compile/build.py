@@ -12,10 +12,11 @@ from ...contract.realtime import MAX_COLUMNS
 from . import converters  # noqa: F401  (registers them)
 from .compiler import CannotCompile, Columns, Compiler, Prediction, Step
 from .frames import Frame
-from .graph import DOUBLE, FLOAT, INT64, STRING, Value
+from .graph import DOUBLE, FLOAT, IMAGE, INT64, STRING, Value
 from .reference import Answers, Reference
 
 _WORD = {DOUBLE: "double", INT64: "int64", STRING: "string"}
+_FED = {DOUBLE: "double", STRING: "string", FLOAT: "float"}
 
 
 @dataclass(frozen=True)
@@ -54,6 +55,10 @@ def build(model: Any, frame: Frame, reference: Reference, compiler: Compiler) ->
             field="model",
         )
     graph = compiler.graph
+    if any(value.type == IMAGE for value in found.values()):
+        raise CannotCompile(
+            type(model).__name__, "it gives images; ExtractPixels or FeaturizeImage ends it"
+        )
     found = {
         name: graph.as_double(value) if value.type not in _WORD else value
         for name, value in found.items()
@@ -75,7 +80,9 @@ def build(model: Any, frame: Frame, reference: Reference, compiler: Compiler) ->
 
 def _enter(c: Compiler, frame: Frame) -> Columns:
     """The columns of the frame as graph inputs: one matrix of numbers, one of texts."""
-    texts = [i for i, kind in enumerate(frame.types) if kind == "character"]
+    texts = [
+        i for i, kind in enumerate(frame.types) if kind == "character" and i not in frame.images
+    ]
     numbers = [i for i, kind in enumerate(frame.types) if kind != "character"]
     source: dict[int, tuple[Value, int]] = {}
     if numbers:
@@ -88,6 +95,11 @@ def _enter(c: Compiler, frame: Frame) -> Columns:
         c.texts = c.graph.input("texts", STRING, len(texts))
         c.text_columns = texts
         source.update({column: (c.texts, place) for place, column in enumerate(texts)})
+    for column in frame.images:
+        # An input of its own, which is left out when only the pixels are used.
+        value = c.graph.input(f"encoded{column}", STRING, 1)
+        c.encoded[value.name] = column
+        source[column] = (value, 0)
     pieces: list[Value] = []
     run: tuple[Value, list[int]] | None = None
     for column in range(len(frame.types)):
@@ -110,8 +122,12 @@ def _inputs(c: Compiler, frame: Frame) -> list[dict[str, Any]]:
         found.append({"name": "numbers", "type": "double", "columns": numbers})
     if c.text_columns:
         found.append({"name": "texts", "type": "string", "columns": c.text_columns})
+    for name, column in c.encoded.items():
+        found.append({"name": name, "type": "string", "columns": [column]})
     for value, column, steps in c.text_inputs.values():
-        item: dict[str, Any] = {"name": value.name, "type": "string", "columns": [column]}
+        item: dict[str, Any] = {"name": value.name, "type": _FED[value.type], "columns": [column]}
+        if value.type == FLOAT:
+            item["width"] = value.width
         found.append({**item, "steps": steps} if steps else item)
     return found
 

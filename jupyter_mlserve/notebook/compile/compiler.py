@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from .graph import DOUBLE, INT64, STRING, Graph, Value
+from .graph import DOUBLE, IMAGE, INT64, STRING, Graph, Value
 
 Columns = tuple[Value, ...]  # the pieces of a frame, side by side
 
@@ -98,6 +98,9 @@ class Compiler:
         self.text_inputs: dict[str, tuple[Value, int, list[Any]]] = {}
         self.texts: Value | None = None  # the graph input that holds the frame's text columns
         self.text_columns: list[int] = []  # which columns of the frame those are
+        self.encoded: dict[str, int] = {}  # graph inputs that hold one column of images as texts
+        # Values of type IMAGE: the column of texts they come from, and the steps so far.
+        self.images: dict[str, tuple[Value, list[dict[str, Any]]]] = {}
         self._path: list[str] = []
 
     def transform(self, estimator: Any, columns: Columns, data: Any, label: str = "") -> Columns:
@@ -166,6 +169,8 @@ class Compiler:
             raise self.refuse("no column reaches it")
         if any(value.type == STRING for value in columns):
             raise self.refuse("text columns reach it; encode them first (OneHotEncoder, ...)")
+        if any(value.type == IMAGE for value in columns):
+            raise self.refuse("images reach it; make numbers of them first (ExtractPixels, ...)")
         return self.graph.concat([self.graph.as_double(value) for value in columns])
 
     def take(self, columns: Columns, positions: Sequence[int]) -> Columns:
@@ -180,19 +185,33 @@ class Compiler:
                 taken.append((piece, [offset]))
         return tuple(self.graph.columns(piece, offsets) for piece, offsets in taken)
 
-    def prepared_text(self, value: Value, steps: list[Any]) -> Value | None:
+    def prepared(
+        self,
+        value: Value,
+        steps: list[Any],
+        stem: str = "text",
+        kind: int = STRING,
+        width: int = 1,
+    ) -> Value | None:
         """The column of texts ``value`` after ``steps``, which the runtime does before the graph.
 
-        None when ``value`` is not a column of the frame as it came.
+        An input of its own, [rows, width] of type ``kind``, named ``stem`` and a number. None when
+        ``value`` is not a column of the frame as it came.
         """
         source, places = self.graph.views.get(value.name, (value, (0,)))
-        if source != self.texts or value.width != 1:
+        if value.width != 1:
             return None
-        column = self.text_columns[places[0]]
+        if source.name in self.encoded:
+            column = self.encoded[source.name]
+        elif source == self.texts:
+            column = self.text_columns[places[0]]
+        else:
+            return None
         key = repr((column, steps))
         if key not in self.text_inputs:
-            name = f"text{len(self.text_inputs)}"
-            self.text_inputs[key] = self.graph.input(name, STRING, 1), column, steps
+            count = sum(held.name.startswith(stem) for held, _, _ in self.text_inputs.values())
+            made = self.graph.input(f"{stem}{count}", kind, width)
+            self.text_inputs[key] = made, column, steps
         return self.text_inputs[key][0]
 
     def argmax(self, value: Value) -> Value:
@@ -230,7 +249,8 @@ class Compiler:
 def _is_leaf(estimator: object) -> bool:
     from .compose import COMPOSITE
 
-    return key_of(estimator) not in COMPOSITE
+    # Transformers of ours have no other converter than ours.
+    return key_of(estimator) not in COMPOSITE and key_of(estimator)[0] != "jupyter_mlserve"
 
 
 def quietly(function: Callable[..., Any], *arguments: Any) -> Any:

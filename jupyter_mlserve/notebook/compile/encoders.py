@@ -204,6 +204,22 @@ def simple_imputer(c: Compiler, model: Any, columns: Columns, data: Any) -> Colu
     return pieces
 
 
+@transformer("sklearn", "KNNImputer")
+def neighbour_imputer(c: Compiler, model: Any, columns: Columns, data: Any) -> Columns:
+    raise c.refuse(
+        "which of equally near rows it takes depends on rounding; use a SimpleImputer, or fill "
+        "missing values before"
+    )
+
+
+@transformer("sklearn", "IterativeImputer")
+def iterative_imputer(c: Compiler, model: Any, columns: Columns, data: Any) -> Columns:
+    raise c.refuse(
+        "what it makes of an empty row depends on the other rows of the call; use a "
+        "SimpleImputer, or fill missing values before"
+    )
+
+
 def _joined(c: Compiler, values: Sequence[Value]) -> Columns:
     if values and len({value.type for value in values}) == 1:
         return (c.graph.concat(values),)

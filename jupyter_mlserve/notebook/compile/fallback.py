@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import threading
 import warnings
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -11,17 +13,20 @@ import numpy.typing as npt
 
 from .compiler import Columns, Compiler, Prediction, quietly
 from .graph import BOOL, DOUBLE, FLOAT, INT64, MICROSOFT, ML, OPSET, STRING, Value
+from .hashing import check_width
 from .libraries import load
 from .retype import retype
 from .running import dense, run
 
 _TOLERANCE = 1e-6  # of a step alone; the whole model is held to the gate's
 _ROWS = 200
+_PATCHING = threading.RLock()
 _SUBGRAPHS = frozenset({"Loop", "If", "Scan", "SequenceMap"})
 
 
 def transform(c: Compiler, estimator: Any, columns: Columns, data: Any) -> Columns:
     """The columns of a transformer that skl2onnx knows."""
+    check_width(c, estimator)
     rows = _sample(data)
     expected = None
     if rows is not None:
@@ -154,7 +159,7 @@ def _to_onnx(estimator: Any, width: int, kind: int, target: Any) -> Any:
     error: Exception | None = None
     for options in _options(estimator):
         try:
-            with warnings.catch_warnings():
+            with warnings.catch_warnings(), _whole_numbers():
                 warnings.simplefilter("ignore")
                 model = convert(
                     estimator, initial_types=[("X", made)], target_opset=target, options=options
@@ -174,6 +179,39 @@ def _to_onnx(estimator: Any, width: int, kind: int, target: Any) -> Any:
     if any(node.op_type in _SUBGRAPHS for node in model.graph.node):
         raise ValueError("its compiled form needs a loop, which a realtime service does not run")
     return model
+
+
+@contextmanager
+def _whole_numbers() -> Iterator[None]:
+    """Let skl2onnx write nodes under protobuf 7 too.
+
+    It gives booleans for attributes that are integers, which protobuf took for 0 and 1 before
+    version 7 and refuses since. Undone at the end: what the author's own code does with skl2onnx
+    is not ours to change.
+    """
+    container: Any = load("skl2onnx.common._container")
+    with _PATCHING:
+        plain = container.make_node
+
+        def make_node(*arguments: Any, **attributes: Any) -> Any:
+            made = {name: _without_booleans(value) for name, value in attributes.items()}
+            return plain(*arguments, **made)
+
+        container.make_node = make_node
+        try:
+            yield
+        finally:
+            container.make_node = plain
+
+
+def _without_booleans(value: Any) -> Any:
+    if isinstance(value, bool | np.bool_):
+        return int(value)
+    if isinstance(value, np.ndarray) and value.dtype == np.bool_:
+        return value.astype(np.int64)
+    if isinstance(value, list | tuple):
+        return [_without_booleans(item) for item in value]
+    return value
 
 
 def _options(estimator: Any) -> Iterator[dict[int, Any] | None]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,6 +11,8 @@ import numpy as np
 from ...contract.errors import InvalidDefinition
 from ...contract.learn import columns_of
 from ...contract.names import check_column
+from .image_probes import MAX_ROWS as IMAGE_ROWS
+from .image_probes import image_columns
 
 MAX_ROWS = 5000  # of a sample; more rows prove nothing more
 
@@ -25,6 +27,7 @@ class Frame:
     as_text: bool  # the model takes one column of texts, not a table
     response: dict[str, Any] | None
     names: list[str] = field(default_factory=list)
+    images: list[int] = field(default_factory=list)  # columns that hold base64 texts of images
 
     def model_input(self, rows: Any) -> Any:
         """``rows`` (a frame like ``data``) in the form the model was fitted on."""
@@ -53,13 +56,13 @@ class Frame:
             # A plain integer column cannot hold a null: pandas makes floats of it, and so
             # does every frame with a null that reaches a model.
             return pd.Series([np.nan if v is None else float(v) for v in values], dtype=np.float64)
-        if getattr(dtype, "kind", "") == "O" and any(v is None for v in values):
-            missing = self._missing_object(column)
-            values = [missing if v is None else v for v in values]
         if str(dtype) == "category":
             known = set(dtype.categories)
             if any(v is not None and v not in known for v in values):
                 raise ValueError("not among the categories of the sample")
+        elif kind == "O" and any(v is None for v in values):
+            missing = self._missing_object(column)
+            values = [missing if v is None else v for v in values]
         return pd.Series(values, dtype=dtype)
 
     def _missing_object(self, column: int) -> Any:
@@ -106,6 +109,9 @@ def read_sample(model: Any, sample: Any, response: str | None) -> Frame:
         _fail("it has no rows; a few training rows are needed to prove the compiled model")
     if len(data) > MAX_ROWS:
         data = data.iloc[np.linspace(0, len(data) - 1, MAX_ROWS).astype(int)]
+    images = image_columns(model, data)
+    if images and len(data) > IMAGE_ROWS:
+        data = data.iloc[np.linspace(0, len(data) - 1, IMAGE_ROWS).astype(int)]
     data = data.reset_index(drop=True)
     as_text = _takes_text(model)
     data, found = _split_response(model, data, trained, _width(model, as_text), response)
@@ -124,6 +130,7 @@ def read_sample(model: Any, sample: Any, response: str | None) -> Frame:
         as_text=as_text,
         response=found,
         names=[column["name"] for column in kinds],
+        images=image_columns(model, data) if images else [],
     )
 
 
@@ -183,6 +190,8 @@ def _trained_names(model: Any) -> list[str] | None:
     if package_of(model) == "lightgbm" and type(model).__name__ == "Booster":
         found = [str(name) for name in model.feature_name()]
         return None if found == [f"Column_{i}" for i in range(len(found))] else found
+    if package_of(model) == "xgboost" and type(model).__name__ == "Booster":
+        return None if model.feature_names is None else [str(n) for n in model.feature_names]
     try:
         names = model.feature_names_in_
     except AttributeError:
@@ -197,10 +206,10 @@ def _width(model: Any, as_text: bool) -> int | None:
         return int(model.n_features_in_)
     except (AttributeError, TypeError):
         pass
-    try:
-        return int(model.num_feature())  # lightgbm.Booster
-    except (AttributeError, TypeError):
-        return None
+    for name in ("num_feature", "num_features"):  # the boosters of LightGBM and XGBoost
+        if hasattr(model, name):
+            return int(getattr(model, name)())
+    return None
 
 
 def _takes_text(model: Any) -> bool:
@@ -214,10 +223,9 @@ def _takes_text(model: Any) -> bool:
         if not steps:
             return False
         model = unwrap(steps[0][1])
-    names: Mapping[str, bool] = dict.fromkeys(
-        ("CountVectorizer", "TfidfVectorizer", "HashingVectorizer"), True
-    )
-    return names.get(type(model).__name__, False)
+    if type(model).__name__ == "Sentiment":
+        return not hasattr(model, "n_features_in_")  # it takes tables, too
+    return type(model).__name__ in ("CountVectorizer", "TfidfVectorizer", "HashingVectorizer")
 
 
 def _fail(what: str, field_name: str = "sample") -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,6 +17,7 @@ from .reference import Answers, Reference
 from .running import dense, run
 
 TOLERANCE = 1e-5  # scaled: of the value itself, or of the column's usual size if that is larger
+_IMAGES = 8  # rows with images that are scored at once
 _TIE = 1e-9  # classes whose scores are this close are equally right
 
 
@@ -43,11 +44,24 @@ class Fault:
     found: str
 
 
-def judge(built: Built, opened: Any, probes: Probes, reference: Reference) -> Verdict:
-    """Score every probe with the compiled model (``opened``, its session) and the model itself."""
+def judge(
+    built: Built,
+    opened: Any,
+    probes: Probes,
+    reference: Reference,
+    progress: Callable[[str, int, int], None] | None = None,
+) -> Verdict:
+    """Score every probe with the compiled model (``opened``, its session) and the model itself.
+
+    ``progress`` is told "prove", and rows done and in total.
+    """
     verdict = Verdict()
     usual = _usual(answers(reference, probes.frame.data))
+    done, total = 0, sum(map(len, probes.rows))
     for rows, (kind, column) in zip(probes.rows, probes.kinds, strict=True):
+        if progress is not None:
+            progress("prove", done, total)
+        done += len(rows)
         expected = answers(reference, rows)
         if expected is None:
             rows, expected = _taken(reference, rows)
@@ -87,10 +101,19 @@ def judge(built: Built, opened: Any, probes: Probes, reference: Reference) -> Ve
 def score(built: Built, opened: Any, rows: Any, expected: Answers) -> Answers:
     """The compiled model's answers, named as the reference's."""
     names = [tensor["name"] for tensor in built.tensors]
-    found = dict(zip(names, run(opened, feeds(built.inputs, rows), names), strict=True))
+    found = dict(zip(names, _run(built, opened, rows, names), strict=True))
     if "features" in expected:
         return {"features": _joined([found[name] for name in names])}
     return {name: dense(value) for name, value in found.items()}
+
+
+def _run(built: Built, opened: Any, rows: Any, names: list[str]) -> list[Any]:
+    if not any(item["type"] == "float" for item in built.inputs):
+        return run(opened, feeds(built.inputs, rows), names)
+    # A network needs memory for each image at once.
+    parts = [rows.iloc[at : at + _IMAGES] for at in range(0, len(rows), _IMAGES)]
+    found = [run(opened, feeds(built.inputs, part), names) for part in parts]
+    return [np.concatenate(pieces) for pieces in zip(*found, strict=True)]
 
 
 def _joined(parts: Sequence[Any]) -> npt.NDArray[Any]:

@@ -21,6 +21,7 @@ MICROSOFT = "com.microsoft"
 IR_VERSION = 10
 
 FLOAT, INT64, STRING, BOOL, DOUBLE = 1, 7, 8, 9, 11  # onnx.TensorProto.DataType
+IMAGE = -1  # no tensor: images between two steps of the runtime
 _OF_KIND = {"f": DOUBLE, "i": INT64, "u": INT64, "b": BOOL, "U": STRING, "O": STRING}
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import importlib.metadata
 from types import ModuleType
 
 from ...contract.errors import MLServeError
@@ -12,8 +13,10 @@ _PACKAGES = {
     "onnxruntime": "onnxruntime",
     "skl2onnx": "skl2onnx",
     "sklearn": "scikit-learn",
+    "PIL": "pillow",
 }
-INSTALL = 'pip install onnx onnxruntime skl2onnx "protobuf<7"'
+_ALWAYS = ("sklearn", "onnx", "onnxruntime", "skl2onnx")
+INSTALL = "pip install onnx onnxruntime skl2onnx"
 
 
 def load(name: str) -> ModuleType:
@@ -31,14 +34,15 @@ def load(name: str) -> ModuleType:
 
 def require() -> None:
     """Raise at once if any library is missing, before work is spent."""
-    for name in ("sklearn", "onnx", "onnxruntime", "skl2onnx"):
+    for name in _ALWAYS:
         load(name)
 
 
 def versions(extra: tuple[str, ...] = ()) -> dict[str, str]:
     """Versions of the libraries that took part, by the name they are installed by."""
     found = {}
-    for name in (*_PACKAGES, *extra):
-        module = load(name)
-        found[_PACKAGES.get(name, name)] = str(getattr(module, "__version__", "?"))
+    for name in (*_ALWAYS, *extra):
+        package = _PACKAGES.get(name, name)
+        version = getattr(load(name), "__version__", None)
+        found[package] = str(version or importlib.metadata.version(package))
     return found

@@ -18,6 +18,7 @@ import pandas as pd
 from ...contract.realtime import NULL_TEXT
 from .encoders import is_null
 from .frames import Frame
+from .image_probes import try_images
 from .reference import Answers, Reference
 
 FLOAT32_MAX = float(np.finfo(np.float32).max)
@@ -48,7 +49,7 @@ _MAX_VALUES = 500  # tried one by one when the model takes only known values
 
 @dataclass
 class Probes:
-    """Rows with their kind (``sample``, ``null``, ``text``, ``number``, ``threshold``)."""
+    """Rows with their kind: ``sample``, ``null``, ``text``, ``image``, ``number``, ...."""
 
     frame: Frame
     rows: list[Any] = field(default_factory=list)  # frames
@@ -70,7 +71,9 @@ def make_probes(frame: Frame, reference: Reference, model: Any) -> Probes:
     found.add("sample", frame.data)
     base = _base_rows(frame)
     for column, kind in enumerate(frame.types):
-        if kind == "character":
+        if column in frame.images:
+            try_images(found, reference, base, column)
+        elif kind == "character":
             _try_texts(found, reference, model, base, column)
         else:
             _try_numbers(found, reference, model, base, column)

@@ -11,6 +11,7 @@ from ...contract.errors import InvalidDefinition
 from .compiler import quietly
 from .compose import unwrap
 from .frames import Frame
+from .libraries import load
 from .running import dense
 
 Answers = dict[str, npt.NDArray[Any]]
@@ -34,7 +35,7 @@ class Reference:
 
     def __call__(self, rows: Any) -> Answers:
         """The answers for ``rows`` (a frame like the sample); raises what the model raises."""
-        data = self.frame.model_input(rows)
+        data = _for_booster(self.model, self.frame.model_input(rows))
         ask = {name: getattr(self.model, name, None) for name in _METHODS}
         if self.kind == "transform":
             features = dense(quietly(self.model.transform, data))
@@ -75,6 +76,13 @@ class Reference:
             columns.append([places[label] for label in labels])
         made: npt.NDArray[np.int64] = np.array(columns, np.int64).T
         return made.reshape(len(predicted), len(self.classes))
+
+
+def _for_booster(model: Any, data: Any) -> Any:
+    """XGBoost's own booster takes a matrix of its own."""
+    if type(model).__name__ != "Booster" or not type(model).__module__.startswith("xgboost."):
+        return data
+    return load("xgboost").DMatrix(data, enable_categorical=True)
 
 
 _METHODS = ("predict_proba", "decision_function")

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from ...contract.errors import InvalidDefinition
 from ...contract.realtime import pack
 from ...contract.realtime_operators import OPERATORS
+from ..transforms.images_memory import remembering
 from . import libraries
 from .build import Built, build
 from .compiler import CannotCompile, Compiler
 from .compose import unwrap
+from .example import example_row
 from .frames import Frame, read_sample
 from .gate import Fault, Verdict, judge
 from .probes import FLOAT32_MAX, Probes, holds_null_text, make_probes, parts
@@ -21,6 +23,7 @@ from .thresholds import add_thresholds
 
 # Name, what we convert ourselves, double where skl2onnx is used. In the order they are tried.
 CANDIDATES = (("double", True, True), ("skl2onnx double", False, True), ("float32", False, False))
+_LIBRARY_OF_STEP = {"sentiment": "vaderSentiment", "load_image": "PIL"}
 ADVICE = "Publish it as a standard service instead: %%publish_service."
 
 
@@ -28,7 +31,13 @@ class NotCompilable(InvalidDefinition):
     """The model has no compiled form that is right. Details: ``step``, ``difference``, ``row``."""
 
 
-def serialize_model(model: Any, sample: Any, response: str | None = None) -> bytes:
+# Called with what is going on ("compile", "prove"), and rows done and in total.
+Progress = Callable[[str, int, int], None]
+
+
+def serialize_model(
+    model: Any, sample: Any, response: str | None = None, *, progress: Progress | None = None
+) -> bytes:
     """Compile a fitted model to the bytes of a realtime service, and prove that they are right.
 
     ``model`` is a fitted scikit-learn estimator or pipeline, a LightGBM or an XGBoost model.
@@ -47,11 +56,11 @@ def serialize_model(model: Any, sample: Any, response: str | None = None) -> byt
     if holds_null_text(frame):
         raise InvalidDefinition("A text of the sample stands for null here.", field="sample")
     # Hundreds of tiny predictions: waking a pool of threads for each would take seconds.
-    with libraries.load("threadpoolctl").threadpool_limits(limits=1):
-        return _compiled(model, frame)
+    with libraries.load("threadpoolctl").threadpool_limits(limits=1), remembering():
+        return _compiled(model, frame, progress or (lambda what, done, total: None))
 
 
-def _compiled(model: Any, frame: Frame) -> bytes:
+def _compiled(model: Any, frame: Frame, progress: Progress) -> bytes:
     reference = Reference(model, frame)
     try:
         reference(frame.data.iloc[:1])
@@ -63,7 +72,7 @@ def _compiled(model: Any, frame: Frame) -> bytes:
             field="sample",
         ) from exc
     probes = make_probes(frame, reference, model)
-    name, built, verdict = _first_right(model, frame, reference, probes)
+    name, built, verdict = _first_right(model, frame, reference, probes, progress)
     return pack(_header(model, frame, reference, probes, name, built, verdict), built.model)
 
 
@@ -73,13 +82,14 @@ def _attempts() -> Iterator[tuple[str, Compiler]]:
 
 
 def _first_right(
-    model: Any, frame: Frame, reference: Reference, probes: Probes
+    model: Any, frame: Frame, reference: Reference, probes: Probes, progress: Progress
 ) -> tuple[str, Built, Verdict]:
     tried: set[bytes] = set()
     thresholds = False
     second: tuple[str, Built, Verdict] | None = None
     failures: list[CannotCompile | tuple[Built, Fault]] = []
     for name, compiler in _attempts():
+        progress("compile", 0, 0)
         try:
             built = build(model, frame, reference, compiler)
         except CannotCompile as exc:
@@ -101,7 +111,7 @@ def _first_right(
         if not thresholds:
             add_thresholds(probes, compiler)
             thresholds = True
-        verdict = judge(built, opened, probes, reference)
+        verdict = judge(built, opened, probes, reference, progress)
         if verdict.fault is not None:
             failures.append((built, verdict.fault))
         elif not verdict.not_nullable:
@@ -146,12 +156,15 @@ def _header(
         columns.append(column)
     largest = FLOAT32_MAX if candidate == "float32" else probes.largest
     packages = {type(part).__module__.partition(".")[0] for part in parts(model)}
-    extra = tuple(name for name in ("lightgbm", "xgboost") if name in packages)
+    extra: list[str] = [name for name in ("lightgbm", "xgboost") if name in packages]
+    steps = {step["step"] for item in built.inputs for step in item.get("steps", ())}
+    extra += [name for step, name in _LIBRARY_OF_STEP.items() if step in steps]
     return {
         "kind": reference.kind,
         "model": describe(model)[:2000],
         "response": frame.response,
         "columns": columns,
+        "example": example_row(frame, reference, columns, built.inputs, largest),
         "largest": largest,
         "inputs": built.inputs,
         "tensors": built.tensors,
@@ -162,7 +175,7 @@ def _header(
             "ties": verdict.ties,
             "candidate": candidate,
             "probes": dict(verdict.counts),
-            "libraries": libraries.versions(extra),
+            "libraries": libraries.versions(tuple(extra)),
         },
     }
 

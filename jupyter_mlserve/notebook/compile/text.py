@@ -6,23 +6,22 @@ Python does: it lower-cases by a C locale, and knows no stop words inside n-gram
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import numpy as np
 
-from ...contract.realtime import WORD_BOUND
+from ...contract.text_steps import MAX_GRAM, MAX_LEAST, PADDING, WORD_BOUND
 from .compiler import Columns, Compiler, transformer
 from .graph import DOUBLE, FLOAT, MICROSOFT, STRING, Value
 
-_PATTERNS = {
-    r"(?u)\b\w\w+\b": 2,
-    r"\b\w\w+\b": 2,
-    r"\b\w{2,}\b": 2,
-    r"\w{2,}": 2,
-    r"(?u)\b\w+\b": 1,
-    r"\b\w+\b": 1,
-    r"\w+": 1,
-}
+# The patterns that are known: runs of at least some word characters, however they are written.
+_WORDS = re.compile(r"(?:\(\?u\))?(?:\\b)?(?:((?:\\w)*)\\w\+|\\w\{(\d+),\})(?:\\b)?")
+# Patterns of the Tokenizer operator, and what it fills short rows with: never a term, because
+# words hold no blank, single letters are no two characters, and other texts with it are refused.
+LETTERS, BETWEEN_BLANKS, BETWEEN_BOUNDS = "(?s).", "[^ ]+", f"[^{WORD_BOUND}]+"
+PAD_VALUE = PADDING * 2
+_TOKENS = (r"\S+", r"(?u)\S+", r"[^\s]+", r"(?u)[^\s]+")
 
 
 @transformer("sklearn", "CountVectorizer")
@@ -40,7 +39,30 @@ def tfidf_transformer(c: Compiler, model: Any, columns: Columns, data: Any) -> C
     return (_weighted(c, model, c.matrix(columns)),)
 
 
-def _steps(c: Compiler, model: Any) -> list[dict[str, Any]]:
+def split_steps(c: Compiler, model: Any) -> list[dict[str, Any]]:
+    """The steps that split a text as ``model`` does, into words or letters."""
+    before = _before(c, model)
+    if model.analyzer == "char":
+        return [*before, {"step": "spaces"}]
+    if model.analyzer == "char_wb":
+        return [*before, {"step": "word_bounds"}]
+    drop = sorted(model.get_stop_words() or [])
+    if model.token_pattern in _TOKENS:
+        return [*before, {"step": "tokens", "drop": drop}]
+    words = _WORDS.fullmatch(model.token_pattern or "")
+    least = 0
+    if words is not None:
+        least = int(words[2]) if words[2] else len(words[1]) // 2 + 1
+    if not 1 <= least <= MAX_LEAST:
+        raise c.refuse(
+            f"the token_pattern {model.token_pattern!r} has no compiled form; known are runs of "
+            r"word characters, such as (?u)\b\w+\b or \w{3,}, and \S+"
+        )
+    return [*before, {"step": "words", "least": least, "drop": drop}]
+
+
+def _before(c: Compiler, model: Any) -> list[dict[str, Any]]:
+    """The steps before a text is split."""
     if model.preprocessor is not None or model.tokenizer is not None or callable(model.analyzer):
         raise c.refuse(
             "a preprocessor, tokenizer or analyzer of your own is Python code, which a realtime "
@@ -51,47 +73,58 @@ def _steps(c: Compiler, model: Any) -> list[dict[str, Any]]:
         raise c.refuse("strip_accents with a function has no compiled form")
     if model.strip_accents:
         steps.append({"step": f"strip_accents_{model.strip_accents}"})
+    return steps
+
+
+def term_steps(c: Compiler, model: Any) -> list[dict[str, Any]]:
+    """The steps that make of a text all terms that ``model`` counts, ``WORD_BOUND`` between two."""
+    least, most = (int(size) for size in model.ngram_range)
+    if most > MAX_GRAM:
+        raise c.refuse(f"n-grams of more than {MAX_GRAM} have no compiled form here")
+    grams = {"step": "grams", "of": "words", "least": least, "most": most}
     if model.analyzer == "char":
-        return [*steps, {"step": "spaces"}]
+        return [*_before(c, model), {**grams, "of": "letters"}]
     if model.analyzer == "char_wb":
-        if model.ngram_range[0] > 3:
-            raise c.refuse(
-                "analyzer='char_wb' with n-grams of more than 3 only has no compiled form"
-            )
-        return [*steps, {"step": "word_bounds"}]
-    least = _PATTERNS.get(model.token_pattern)
-    if least is None:
-        raise c.refuse(f"the token_pattern {model.token_pattern!r} has no compiled form")
-    drop = sorted(model.get_stop_words() or [])
-    return [*steps, {"step": "words", "least": least, "drop": drop}]
+        return [*_before(c, model), {**grams, "of": "letters_in_words"}]
+    return [*split_steps(c, model), grams]
 
 
-def _counts(c: Compiler, model: Any, columns: Columns) -> Value:
-    """How often each term of the vocabulary is in each text: [rows, terms] double."""
+def pieces(c: Compiler, columns: Columns, steps: list[Any], pattern: str) -> str:
+    """The texts split by ``pattern``, after ``steps``: [rows, longest], filled with PAD_VALUE."""
     if len(columns) != 1 or columns[0].type != STRING or columns[0].width != 1:
         raise c.refuse("it takes one column of texts")
-    texts = c.prepared_text(columns[0], _steps(c, model))
+    texts = c.prepared(columns[0], steps)
     if texts is None:
         raise c.refuse("the texts are changed before they reach it, which has no compiled form")
-    letters = model.analyzer != "word"
-    terms: list[str] = [""] * (max(model.vocabulary_.values()) + 1)
-    for term, place in model.vocabulary_.items():
-        terms[int(place)] = term
-    grams = [(list(term) if letters else term.split(" ")) for term in terms]
-    if any(WORD_BOUND in term for term in terms):
-        raise c.refuse("a term of its vocabulary holds a private character")
-    pieces = c.graph.node(
+    found = c.graph.node(
         "Tokenizer",
         [texts.name],
         domain=MICROSOFT,
         mark=0,
         mincharnum=1,
-        # Never a term: words hold no blank, and single letters are no two characters.
-        pad_value="\ue002\ue002",
-        tokenexp="(?s)." if letters else "[^ ]+",
+        pad_value=PAD_VALUE,
+        tokenexp=pattern,
     )[0]
-    flat = c.graph.node("Flatten", [pieces], axis=1)[0]
+    return c.graph.node("Flatten", [found], axis=1)[0]
+
+
+def _counts(c: Compiler, model: Any, columns: Columns) -> Value:
+    """How often each term of the vocabulary is in each text: [rows, terms] double."""
+    terms: list[str] = [""] * (max(model.vocabulary_.values()) + 1)
+    for term, place in model.vocabulary_.items():
+        terms[int(place)] = term
+    if any(WORD_BOUND in term or PADDING in term for term in terms):
+        raise c.refuse("a term of its vocabulary holds a private character")
     lowest, highest = model.ngram_range
+    if model.analyzer == "char_wb" and lowest > 3:
+        # scikit-learn counts words that are shorter, which no n-gram of letters does.
+        flat = pieces(c, columns, term_steps(c, model), BETWEEN_BOUNDS)
+        lowest = highest = 1
+        grams = [[term] for term in terms]
+    else:
+        letters = model.analyzer != "word"
+        flat = pieces(c, columns, split_steps(c, model), LETTERS if letters else BETWEEN_BLANKS)
+        grams = [(list(term) if letters else term.split(" ")) for term in terms]
     order = sorted(range(len(grams)), key=lambda i: (len(grams[i]), i))
     starts: list[int] = []
     pool: list[str] = []

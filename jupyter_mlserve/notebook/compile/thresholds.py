@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from .compiler import Compiler, quietly
 from .graph import ML
+from .image_probes import MAX_THRESHOLDS
 from .probes import Probes
 from .running import dense
 
@@ -57,15 +58,16 @@ def add_thresholds(probes: Probes, compiler: Compiler) -> None:
     """Add the rows for the trees that ``compiler`` wrote."""
     for source, pairs in splits_of(compiler).items():
         distinct = sorted(set(pairs))
-        step = max(1, len(distinct) // _MAX_THRESHOLDS)
-        chosen = distinct[::step][: 2 * _MAX_THRESHOLDS]
+        most = MAX_THRESHOLDS if probes.frame.images else _MAX_THRESHOLDS
+        step = max(1, len(distinct) // most)
+        chosen = distinct[::step][: 2 * most]
         places = _frame_columns(compiler, source, probes)
         direct = [(places[f], v) for f, v in chosen if f in places]
         if direct:
             rows = _direct_rows(probes, direct)
             probes.add("threshold", rows)
         behind = [(f, v) for f, v in chosen if f not in places]
-        if behind:
+        if behind and not probes.frame.images:
             _add_behind(probes, compiler, source, behind)
 
 

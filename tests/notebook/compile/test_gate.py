@@ -17,11 +17,13 @@ from jupyter_mlserve.notebook.compile import (
     NotCompilable,
     compiler,
     encoders,
+    fallback,
     serialize,
     serialize_model,
     text,
 )
 from jupyter_mlserve.notebook.compile.graph import DOUBLE, FLOAT, Graph, Value
+from jupyter_mlserve.notebook.compile.running import run
 
 
 @pytest.fixture
@@ -138,8 +140,8 @@ def test_text_steps_that_differ_are_caught(
     texts = pd.Series(["plain ascii words", "more plain words", "ascii only here"] * 5)
     model = make_pipeline(CountVectorizer(), LogisticRegression()).fit(texts, [0, 1, 1] * 5)
     serialize_model(model, texts)
-    right = text._steps
-    monkeypatch.setattr(text, "_steps", lambda c, m: right(c, m)[1:])  # without "lower"
+    right = text.split_steps
+    monkeypatch.setattr(text, "split_steps", lambda c, m: right(c, m)[1:])  # without "lower"
     with pytest.raises(NotCompilable) as caught:
         serialize_model(model, texts)
     assert caught.value.details["kind"] == "text"
@@ -170,3 +172,28 @@ def test_a_function_of_the_author_is_refused_with_the_ways_out(numbers: Any, val
     with pytest.raises(NotCompilable, match=r"Python code.*before fit") as caught:
         serialize_model(model.fit(numbers, value), numbers)
     assert caught.value.details["step"] == "Pipeline > functiontransformer (FunctionTransformer)"
+
+
+def test_skl2onnx_writes_no_booleans(
+    numbers: Any, value: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Protobuf 7 refuses them where integers belong; before, nobody noticed."""
+    from skl2onnx.common import _container
+
+    plain, seen = _container.make_node, []
+
+    def strict(*arguments: Any, **attributes: Any) -> Any:
+        for given in attributes.values():
+            items = given if isinstance(given, list | tuple) else [given]
+            assert not any(isinstance(item, bool | np.bool_) for item in items)
+        seen.append(arguments[0])
+        return plain(*arguments, **attributes)
+
+    monkeypatch.setattr(_container, "make_node", strict)
+    model = HistGradientBoostingRegressor(max_iter=3).fit(numbers, value)
+    opsets = {"": 22, "ai.onnx.ml": 3}
+    made = fallback._to_onnx(model, numbers.shape[1], FLOAT, opsets)
+    assert "TreeEnsembleRegressor" in seen
+    (found,) = run(made, {"X": numbers.astype(np.float32)})
+    np.testing.assert_allclose(found[:, 0], model.predict(numbers), rtol=1e-5)
+    assert _container.make_node is strict  # as it was

@@ -40,6 +40,18 @@ VECTORIZERS: dict[str, Any] = {
     "sublinear": TfidfVectorizer(sublinear_tf=True, smooth_idf=False),
     "short words": CountVectorizer(binary=True, token_pattern=r"(?u)\b\w+\b"),
     "few": TfidfVectorizer(max_features=5, norm=None, use_idf=False),
+    "long words": CountVectorizer(token_pattern=r"\b\w{4,}\b", min_df=2),
+    "between blanks": TfidfVectorizer(token_pattern=r"\S+", lowercase=False),
+    "long letters in words": CountVectorizer(analyzer="char_wb", ngram_range=(4, 6)),
+    "hashed": HashingVectorizer(n_features=64),
+    "hashed pairs": HashingVectorizer(n_features=2**16, ngram_range=(1, 2), stop_words="english"),
+    "hashed letters": HashingVectorizer(n_features=50, analyzer="char", ngram_range=(1, 3)),
+    "hashed in words": HashingVectorizer(n_features=9, analyzer="char_wb", ngram_range=(2, 5)),
+    "hashed and seen": HashingVectorizer(n_features=3, binary=True, norm=None),
+    "hashed counts": HashingVectorizer(
+        n_features=5, alternate_sign=False, norm="l1", strip_accents="unicode"
+    ),
+    "hashed blanks": HashingVectorizer(n_features=7, token_pattern=r"\S+", norm=None),
 }
 
 
@@ -74,10 +86,12 @@ def test_texts_beside_numbers() -> None:
     [
         (CountVectorizer(tokenizer=str.split, token_pattern=None), "Python code"),
         (CountVectorizer(token_pattern=r"[a-z]+"), "token_pattern"),
-        (HashingVectorizer(n_features=16), "no compiled form"),
+        (HashingVectorizer(), r"at most 262,144 \(2\*\*18\)"),
+        (HashingVectorizer(n_features=16, analyzer="char", ngram_range=(1, 11)), "more than 10"),
+        (CountVectorizer(token_pattern=r"(\w+)-?"), "token_pattern"),
         (CountVectorizer(strip_accents=str.strip), "strip_accents"),
     ],
-    ids=["tokenizer", "pattern", "hashing", "accents"],
+    ids=["tokenizer", "pattern", "hash", "hashed grams", "group", "accents"],
 )
 def test_what_cannot_be_exact_is_refused(vectorizer: Any, reason: str) -> None:
     model = make_pipeline(vectorizer, LogisticRegression()).fit(TEXTS, LABELS)
