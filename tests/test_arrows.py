@@ -20,7 +20,7 @@ ARROWS: dict[str, set[str]] = {
     "worker": set(),
     "store": {"contract"},
     "access": {"contract"},
-    "compute": {"contract", "worker.frames"},
+    "compute": {"contract", "worker.frames", "worker.limits"},
     "web": {"contract", "store", "access", "compute"},
     "client": {"contract", "worker.values", "worker.frames"},
     "notebook": {"contract", "client", "worker.values", "worker.frames"},

@@ -1,5 +1,7 @@
 """The web node's side of the compute node: it starts it, talks to it, and survives its death.
 
+The compute node is two processes: this one for standard services, and one for realtime services
+(:mod:`.realtime.client`), so that neither can take the other down. Both are supervised alike.
 Everything runs in the event loop of the web node. Bodies pass through as bytes, unparsed.
 """
 
@@ -10,24 +12,22 @@ import contextlib
 import inspect
 import json
 import logging
-import os
 import secrets
 import shutil
 import socket
 import subprocess
-import sys
-import tempfile
 import time
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, Protocol
 
 from ..contract.errors import ComputeLost, MLServeError, TooBusy, result_error_body
 from ..contract.http_status import status_of
 from ..worker.frames import dump_header, parse_header
 from .config import ComputeConfig
-from .orphans import NODE_MARK, SECRETS, kill_marked
+from .launch import spawn, wait, work_root
+from .orphans import NODE_MARK, kill_marked
 from .protocol import Body, FrameProtocol
 
 __all__ = ["ComputeConfig", "ComputeNode", "Reply"]
@@ -41,7 +41,6 @@ _PING_EVERY = 10.0  # seconds, while a reply is awaited
 _SILENCE = 30.0  # a node that says nothing for so long, not even to a ping, is stuck
 _STABLE = 60.0  # a node that lived so long starts with a clean record
 _BACKOFF = (0.0, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0)  # before the nth start in a row
-_PREFIX = "jupyter-mlserve-"
 
 
 @dataclass(frozen=True)
@@ -67,16 +66,32 @@ def error_reply(exc: MLServeError) -> Reply:
     return Reply(status_of(exc), json.dumps(result_error_body(exc)).encode(), header)
 
 
+class NodeConfig(Protocol):
+    """What is asked here of the limits of a node."""
+
+    @property
+    def max_pending(self) -> int: ...
+
+    @property
+    def work_dir(self) -> str: ...
+
+    def to_dict(self) -> dict[str, Any]: ...
+
+
 class ComputeNode:
     """The compute node as a supervised process; start it by using it.
 
     One object belongs to one event loop. ``restarts`` counts the starts after the first one.
     """
 
-    def __init__(
-        self, config: ComputeConfig | None = None, log: logging.Logger | None = None
-    ) -> None:
-        self.config = config or ComputeConfig()
+    module: ClassVar[str] = "jupyter_mlserve.compute"
+    name: ClassVar[str] = "compute node"
+    environment: ClassVar[dict[str, str]] = {}
+    # What ``status`` says of a node that does not run, beside running, pid and restarts.
+    at_rest: ClassVar[dict[str, Any]] = {"workers": 0, "busy": 0, "queue": 0, "pools": []}
+
+    def __init__(self, config: NodeConfig | None = None, log: logging.Logger | None = None) -> None:
+        self.config: NodeConfig = config or ComputeConfig()
         self.log = log or logging.getLogger(__name__)
         self.restarts = -1
         self._connection: _Connection | None = None
@@ -114,8 +129,11 @@ class ComputeNode:
             await asyncio.gather(*self._burials)
             await asyncio.sleep(0)
 
-    async def call(self, state_id: str, body: bytes, spec: SpecSource) -> Reply:
+    async def call(self, state_id: str, body: bytes, spec: SpecSource, media: str = "") -> Reply:
         """Call the service whose state this is, with the JSON of its inputs.
+
+        ``media`` is for realtime services, which also read and write Arrow streams: "aj" (Arrow
+        in), "ja" (Arrow out) or "aa"; "" means JSON both ways.
 
         ``spec`` gives the load spec (it may be a coroutine function); it is asked only when the
         node does not know the state: on the first call, and after a restart. What it raises comes
@@ -140,7 +158,7 @@ class ComputeNode:
                     if inspect.isawaitable(found):
                         found = await found
                     connection.define(state_id, found)
-                reply = await connection.ask(connection.call_header(state_id), body)
+                reply = await connection.ask(connection.call_header(state_id, media), body)
                 if reply.status != UNKNOWN_STATE:
                     return reply
                 connection.defined.pop(state_id, None)
@@ -196,7 +214,7 @@ class ComputeNode:
             await connection.ask(dump_header({"op": "retire", "state": state_id}))
 
     async def status(self) -> dict[str, Any]:
-        """What runs: ``running, pid, restarts`` and, of a running node, ``pools`` and totals.
+        """What runs: ``running, pid, restarts`` and what the node says of itself.
 
         It starts nothing.
         """
@@ -204,10 +222,7 @@ class ComputeNode:
             "running": False,
             "pid": self.pid,
             "restarts": max(self.restarts, 0),
-            "workers": 0,
-            "busy": 0,
-            "queue": 0,
-            "pools": [],
+            **self.at_rest,
         }
         connection = self._connection
         if connection is not None and connection.ready:
@@ -224,7 +239,7 @@ class ComputeNode:
         if connection is not None and connection.ready:
             return connection
         if self._stopped:
-            raise ComputeLost("The compute node was stopped with the server.")
+            raise ComputeLost(f"The {self.name} was stopped with the server.")
         if self._starting is None:
             self._starting = asyncio.ensure_future(self._start())
             self._starting.add_done_callback(self._started)
@@ -240,7 +255,7 @@ class ComputeNode:
         wait = self._not_before - time.monotonic()
         if wait > 1.0:
             raise ComputeLost(
-                "The compute node stopped several times in a row; see the server's log. "
+                f"The {self.name} stopped several times in a row; see the server's log. "
                 f"It is started again in {wait:.0f} seconds.",
                 retry_after=round(wait, 1),
             )
@@ -248,13 +263,13 @@ class ComputeNode:
             await asyncio.sleep(wait)
         token = secrets.token_hex(16)
         try:
-            root = await asyncio.to_thread(_work_root, self.config.work_dir, token)
+            root = await asyncio.to_thread(work_root, self.config.work_dir, token)
         except OSError as exc:
             raise self._cannot_start(f"no working directory can be made: {exc}") from exc
         ours, theirs = socket.socketpair()
         with theirs:
             try:
-                process = _spawn(theirs, root, token)
+                process = spawn(self.module, theirs, root, token, self.environment)
             except OSError as exc:
                 ours.close()
                 raise self._cannot_start(str(exc)) from exc
@@ -275,14 +290,14 @@ class ComputeNode:
             connection.close()
             raise self._cannot_start("it did not answer") from None
         connection.ready = True
-        self.log.info("The compute node runs as process %d.", process.pid)
+        self.log.info("The %s runs as process %d.", self.name, process.pid)
         return connection
 
     def _cannot_start(self, why: str) -> ComputeLost:
         self._back_off()
-        self.log.error("The compute node could not be started: %s", why)
+        self.log.error("The %s could not be started: %s", self.name, why)
         return ComputeLost(
-            f"The compute node could not be started ({why}).",
+            f"The {self.name} could not be started ({why}).",
             retry_after=max(1.0, round(self._not_before - time.monotonic(), 1)),
         )
 
@@ -299,17 +314,22 @@ class ComputeNode:
         task.add_done_callback(self._burials.discard)
         if connection.ending:
             return
+        self.died(connection.root)
         if time.monotonic() - connection.born > _STABLE:
             self._failures = 0
         self._back_off()
         self.log.error(
-            "The compute node (process %d) stopped%s. Calls in flight were answered with 503.",
+            "The %s (process %d) stopped%s. Calls in flight were answered with 503.",
+            self.name,
             connection.process.pid,
             "; it is restarted" if connection.defined else "",
         )
         if connection.defined and self._revival is None:
             delay = max(0.0, self._not_before - time.monotonic())
             self._revival = asyncio.get_running_loop().call_later(delay, self._revive)
+
+    def died(self, root: Path) -> None:
+        """The process ended by itself; ``root`` is its directory, which is removed soon."""
 
     def _revive(self) -> None:
         self._revival = None
@@ -322,11 +342,11 @@ class ComputeNode:
         process = connection.process
         try:
             if connection.ending:
-                await asyncio.to_thread(_wait, process, 5.0)
+                await asyncio.to_thread(wait, process, 5.0)
         finally:
             with contextlib.suppress(ProcessLookupError):
                 process.kill()
-            await asyncio.to_thread(_wait, process, 30.0)
+            await asyncio.to_thread(wait, process, 30.0)
         await asyncio.to_thread(kill_marked, NODE_MARK, connection.token)
         await asyncio.to_thread(shutil.rmtree, connection.root, True)
 
@@ -363,8 +383,9 @@ class _Connection(FrameProtocol):
         header = dump_header({"id": 0, "op": "define", "state": state_id})
         self.send(header.encode(), json.dumps(spec).encode())
 
-    def call_header(self, state_id: str) -> str:
-        return f'{{"op":"call","state":{self.defined[state_id]}}}'
+    def call_header(self, state_id: str, media: str) -> str:
+        more = f',"m":{json.dumps(media)}' if media else ""
+        return f'{{"op":"call","state":{self.defined[state_id]}{more}}}'
 
     async def ask(self, header: str, body: Body = b"") -> Reply:
         """Send a request; ``header`` is a JSON object without its id. Raises ComputeLost."""
@@ -408,7 +429,7 @@ class _Connection(FrameProtocol):
 
     def _lost(self) -> ComputeLost:
         return ComputeLost(
-            "The compute node stopped while it had the request, and is being restarted. "
+            f"The {self._node.name} stopped while it had the request, and is being restarted. "
             "Try again if the service may be called twice.",
             retry_after=1.0,
         )
@@ -419,69 +440,8 @@ class _Connection(FrameProtocol):
         if not self._pending:
             return
         if self._loop.time() - self._heard > _SILENCE:
-            self._node.log.error("The compute node does not answer; it is killed.")
+            self._node.log.error("The %s does not answer; it is killed.", self._node.name)
             self.process.kill()
             return
         self.send(b'{"id":0,"op":"ping"}')
         self._watch = self._loop.call_later(_PING_EVERY, self._check)
-
-
-def _spawn(sock: socket.socket, root: Path, token: str) -> subprocess.Popen[bytes]:
-    env = {key: value for key, value in os.environ.items() if key not in SECRETS}
-    env[NODE_MARK] = token
-    return subprocess.Popen(
-        [sys.executable, "-m", "jupyter_mlserve.compute", str(sock.fileno()), str(os.getpid())],
-        stdin=subprocess.DEVNULL,
-        stdout=_stderr(),
-        pass_fds=[sock.fileno()],
-        # Not the server's directory: a file of the user's there must not shadow a module.
-        cwd=root,
-        env=env,
-        # A Ctrl-C in the terminal is for the server, which then ends the node in good order.
-        start_new_session=True,
-    )
-
-
-def _stderr() -> int:
-    """Where the server's own errors go; the node itself has nothing else to print."""
-    try:
-        return sys.__stderr__.fileno() if sys.__stderr__ is not None else subprocess.DEVNULL
-    except (OSError, ValueError):
-        return subprocess.DEVNULL
-
-
-def _wait(process: subprocess.Popen[bytes], seconds: float) -> None:
-    with contextlib.suppress(subprocess.TimeoutExpired):
-        process.wait(seconds)
-
-
-def _work_root(work_dir: str, token: str) -> Path:
-    """A private directory for one life of the node. What dead ones left is removed first."""
-    parent = Path(work_dir) if work_dir else Path(tempfile.gettempdir())
-    parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    for left in parent.glob(f"{_PREFIX}*"):
-        _remove_left(left)
-    root = Path(tempfile.mkdtemp(prefix=f"{_PREFIX}{os.getpid()}-", dir=parent))
-    (root / "token").write_text(token)
-    return root
-
-
-def _remove_left(left: Path) -> None:
-    """Remove the directory of a server that is gone, and kill what it may have left running."""
-    owner = left.name[len(_PREFIX) :].split("-", 1)[0]
-    if not owner.isdigit() or _alive(int(owner)):
-        return
-    with contextlib.suppress(OSError):
-        if left.stat().st_uid == os.getuid():
-            kill_marked(NODE_MARK, (left / "token").read_text())
-            shutil.rmtree(left, ignore_errors=True)
-
-
-def _alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True

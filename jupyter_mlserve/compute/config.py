@@ -10,7 +10,8 @@ MiB = 1024 * 1024
 GiB = 1024 * MiB
 
 
-def _cores() -> int:
+def available_cores() -> int:
+    """Cores this process may use."""
     try:
         return len(os.sched_getaffinity(0))
     except AttributeError:  # not Linux
@@ -76,7 +77,7 @@ class ComputeConfig:
     @property
     def default_pool_max(self) -> int:
         """Workers of a version that says nothing itself."""
-        return self.pool_max or max(2, _cores())
+        return self.pool_max or max(2, available_cores())
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)

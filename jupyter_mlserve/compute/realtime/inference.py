@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ...contract.errors import InvalidDefinition
+from .rules_network import Cost
 
 MAX_DIMENSION = 1_000_000  # columns of any value
 MAX_RANK = 4
@@ -29,6 +30,7 @@ def infer(graph: Any, opsets: Mapping[str, int], ir_version: int) -> dict[str, A
         if sum(tensor.dims) <= _SMALL:
             small[tensor.name] = tensor
     imports = [onnx.helper.make_opsetid(name, version) for name, version in opsets.items()]
+    cost = Cost(types)
     for node in graph.node:
         if node.domain == "com.microsoft":
             found = {node.output[0]: _own(node, types[node.input[0]])}
@@ -49,6 +51,7 @@ def infer(graph: Any, opsets: Mapping[str, int], ir_version: int) -> dict[str, A
             if name:
                 _check(node, found.get(name))
                 types[name] = found[name]
+        cost.add(node)
     return types
 
 

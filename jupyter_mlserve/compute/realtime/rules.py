@@ -12,10 +12,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from ...contract.errors import InvalidDefinition
+from . import rules_network
 
 MAX_WIDTH = 1_000_000  # columns of a value that one node makes
 MAX_CONSTANT = 1_000_000  # elements of a filled constant
-PATTERNS = ("(?s).", "[^ ]+")  # of the tokenizer: what we emit, both linear
+PATTERNS = ("(?s).", "[^ ]+", "[^\ue001]+")  # of the tokenizer: what we emit, all linear
 
 
 @dataclass(frozen=True)
@@ -237,4 +238,5 @@ _RULES: dict[str, Callable[[Any, Around], None]] = {
     "Gather": _pick,
     "LabelEncoder": _encoder,
     "SVMClassifier": _vectors,
+    **rules_network.RULES,
 }

@@ -35,7 +35,7 @@ _FIELDS = {
     9: "int32_data",
     11: "double_data",
 }
-_WORDS = {"double": 11, "int64": 7, "string": 8}
+_WORDS = {"double": 11, "float": 1, "int64": 7, "string": 8}
 # onnx.AttributeProto.AttributeType: FLOAT, INT, STRING, TENSOR, FLOATS, INTS, STRINGS.
 _ATTRIBUTES = {1: "f", 2: "i", 3: "s", 4: "t", 6: "floats", 7: "ints", 8: "strings"}
 _MAX_RANK = 4
@@ -182,7 +182,10 @@ class _Check:
 
     def interface(self, graph: Any, header: Mapping[str, Any]) -> None:
         """Inputs and outputs are those of the schema, by name, order, type and width."""
-        wanted = [(i["name"], _WORDS[i["type"]], len(i["columns"])) for i in header["inputs"]]
+        wanted = [
+            (item["name"], _WORDS[item["type"]], item.get("width", len(item["columns"])))
+            for item in header["inputs"]
+        ]
         self.same(graph.input, wanted, "input")
         wanted = [(t["name"], _WORDS[t["type"]], t["width"]) for t in header["tensors"]]
         self.same(graph.output, wanted, "output")

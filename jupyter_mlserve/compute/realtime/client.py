@@ -1,0 +1,122 @@
+"""The web node's side of the realtime process. Imports nothing heavy."""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+from pathlib import Path
+from typing import Any, ClassVar
+
+from ...contract.errors import ComputeLost, Unavailable
+from ...worker.frames import dump_header
+from ..client import ComputeNode, Reply, Spec, SpecSource, error_reply
+from .config import RealtimeConfig
+from .flight import crashed
+
+__all__ = ["RealtimeConfig", "RealtimeNode"]
+
+_CRASHES = 3  # a version that had its part in so many crashes
+_WITHIN = 600.0  # of the last seconds
+_HELD_BACK = 60.0  # is refused for so many seconds; after each further crash for twice as long
+_LONGEST = 3600.0
+
+
+class RealtimeNode(ComputeNode):
+    """The process that scores realtime services, supervised as the compute node is.
+
+    A load spec is ``{"runtimeType": "Realtime", "name", "version", "model": {"path", "sha256"}}``;
+    ``path`` is that of the container (the uploaded bytes), ``sha256`` its digest.
+    """
+
+    module: ClassVar[str] = "jupyter_mlserve.compute.realtime"
+    name: ClassVar[str] = "realtime process"
+    # One thread each: calls run side by side, and numpy would start threads it never needs. Two
+    # heaps are enough, and give memory back sooner.
+    environment: ClassVar[dict[str, str]] = {
+        "OPENBLAS_NUM_THREADS": "1",
+        "OMP_NUM_THREADS": "1",
+        "MALLOC_ARENA_MAX": "2",
+    }
+    at_rest: ClassVar[dict[str, Any]] = {
+        "sessions": 0,
+        "bytes": 0,
+        "calls": 0,
+        "busy": 0,
+        "queue": 0,
+        "versions": [],
+    }
+
+    def __init__(
+        self, config: RealtimeConfig | None = None, log: logging.Logger | None = None
+    ) -> None:
+        found = config or RealtimeConfig()
+        super().__init__(found, log)
+        self.budget = found.model_memory
+        self._crashes: dict[str, list[float]] = {}
+        # State id -> until when it is refused (monotonic seconds).
+        self._held: dict[str, float] = {}
+
+    async def call(self, state_id: str, body: bytes, spec: SpecSource, media: str = "") -> Reply:
+        """Score ``body``: the JSON of the inputs, or an Arrow stream, as ``media`` says."""
+        if self._held:
+            wait = self._held.get(state_id, 0.0) - time.monotonic()
+            if wait > 0:
+                return error_reply(
+                    Unavailable(
+                        "This version stopped the realtime process several times, and is not "
+                        f"called for {wait:.0f} more seconds. If it goes on, publish it again, or "
+                        "as a standard service.",
+                        retry_after=round(wait, 1),
+                    )
+                )
+        return await super().call(state_id, body, spec, media)
+
+    async def trial(self, state_id: str, spec: Spec, sample: bytes | None = None) -> Reply:
+        """Try the model in a process of its own, on the example row of its header.
+
+        Status 200: ``body`` is the result for that row, the header has ``load_seconds`` and
+        ``call_seconds``. Else ``body`` is the error: the model is not acceptable or does not work.
+        ``sample`` has no meaning here.
+        """
+        try:
+            connection = await self._connected()
+            request = dump_header({"op": "trial", "state": state_id})
+            reply = await connection.ask(request, json.dumps(spec).encode())
+        except ComputeLost as exc:
+            return error_reply(exc)
+        return reply
+
+    async def status(self) -> dict[str, Any]:
+        """``running, pid, restarts, sessions`` (loaded models), ``bytes`` they take, ``budget``
+        (bytes), ``calls``, ``busy``, ``queue``, ``held_back`` (versions refused after crashes) and
+        ``versions``, a list of those that are loaded or waited for."""
+        now = time.monotonic()
+        held = sum(until > now for until in self._held.values())
+        return {"budget": self.budget, "held_back": held, **await super().status()}
+
+    def died(self, root: Path) -> None:
+        """Which version is to blame? One that had its part too often is held back."""
+        now = time.monotonic()
+        for state_id in crashed(root):
+            times = [when for when in self._crashes.get(state_id, []) if now - when < _LONGEST * 2]
+            times.append(now)
+            self._crashes[state_id] = times
+            recent = sum(now - when < _WITHIN for when in times)
+            again = len(times) - _CRASHES
+            if recent >= _CRASHES or (again >= 0 and state_id in self._held):
+                seconds = min(_LONGEST, _HELD_BACK * 2 ** max(again, 0))
+                self._held[state_id] = now + seconds
+                self.log.error(
+                    "The realtime process stopped %d times while it scored or loaded state %s; "
+                    "that is not called for %.0f seconds.",
+                    len(times),
+                    state_id,
+                    seconds,
+                )
+
+    async def retire(self, state_id: str) -> None:
+        """No new calls for the state; its model is unloaded when those in flight have ended."""
+        self._crashes.pop(state_id, None)
+        self._held.pop(state_id, None)
+        await super().retire(state_id)
