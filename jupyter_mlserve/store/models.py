@@ -45,7 +45,9 @@ class Event:
 
 
 def blobs_of(definition: Mapping[str, Any]) -> set[str]:
-    """SHA-256 digests of the blobs that a (valid) definition needs: its objects and its files."""
+    """SHA-256 digests of what a (valid) definition needs: its objects and files, or its model."""
     ours = definition.get("mlserve") or {}
     items = [*(ours.get("objects") or ()), *(ours.get("files") or ())]
+    if ours.get("model"):
+        items.append(ours["model"])
     return {item["sha256"] for item in items}

@@ -14,14 +14,13 @@ from jupyter_server.prometheus.metrics import HTTP_REQUEST_DURATION_SECONDS
 from jupyter_server.utils import url_path_join
 
 from ..contract.definition import Definition
-from ..contract.errors import TooBusy, TooLarge, UnsupportedMedia
+from ..contract.errors import TooLarge, UnsupportedMedia
 from ..contract.names import check_name, check_version
 from ..contract.openapi import openapi
 from ..contract.swagger import swagger
 from .base import API, MLServeHandler, allowed
 from .errors import Answer, dump, retry_after, too_large
-from .exchange import Exchange
-from .refusal import SMALL, declared_length
+from .exchange import BodyExchange
 
 if TYPE_CHECKING:
     from ..compute.client import Reply
@@ -41,6 +40,12 @@ ACCEPTED = frozenset(
     }
 )
 UTF8 = frozenset({"utf-8", "utf8", "us-ascii"})
+# What realtime services read and write beside JSON.
+ARROW = "application/vnd.apache.arrow.stream"
+ARROW_REPLY = (("Content-Type", ARROW),)
+# Errors that the web node's side of the compute node makes, which knows no services.
+NAMELESS = frozenset({"ComputeLost", "TooBusy", "Unavailable"})
+SEND_JSON = "Send a JSON object in UTF-8, with the header 'Content-Type: application/json'."
 
 
 class ScoringHandler(MLServeHandler):
@@ -51,7 +56,7 @@ class ScoringHandler(MLServeHandler):
         """Asked before the body comes, unless its answer for this token is known."""
 
 
-class ScoringCall(Exchange):
+class ScoringCall(BodyExchange):
     """One call: authenticated, bounded, handed to the compute node, answered as it answers."""
 
     handler_class = ScoringHandler
@@ -59,38 +64,25 @@ class ScoringCall(Exchange):
     result_shape = True
 
     _route: Route | None = None
-    _first: bytes = b""
-    _more: list[bytes] | None = None
+    _media = ""
     _began = 0.0
-    _held = 0  # bytes of memory reserved for a large body
-    _counting = False  # its size is not known before
 
     def begin(self) -> Awaitable[None] | None:
-        self.expect_body(self.node.settings.max_body_size)
-        check_media_type(self.request.headers)
-        length = declared_length(self.request)
-        self._counting = length is None
-        if length is not None and length > SMALL:
-            self._held = self.node.hold(length)
+        headers = self.request.headers
+        self.hold_body(self.node.settings.max_body_size)
+        arrow = check_media_type(headers)
+        accept = headers.get("Accept", "").lower()
+        wanted = "arrow" in accept and accepts_arrow(accept)
+        if arrow:
+            self._media = "aa" if wanted else "aj"
+            self._began = time.perf_counter()
+            self._find()  # most services do not read it: say so before it comes
+        elif wanted:
+            self._media = "ja"
         return None
 
     def too_large(self) -> TooLarge:
         return too_large(self.limit, trait="max_body_size")
-
-    def receive(self, chunk: bytes) -> Awaitable[None] | None:
-        if self._counting:
-            try:
-                self._held += self.node.hold(len(chunk))
-            except TooBusy as exc:
-                self.refuse(exc)
-                return None
-        if not self._first:
-            self._first = chunk
-        elif self._more is None:
-            self._more = [self._first, chunk]
-        else:
-            self._more.append(chunk)
-        return None
 
     async def respond(self) -> Answer:
         self._began = time.perf_counter()
@@ -99,20 +91,35 @@ class ScoringCall(Exchange):
         finally:
             self.abandon()
 
-    async def _call(self) -> Answer:
+    def _find(self) -> Route:
+        """The version that is meant now, which this caller may consume."""
         name, *version = self.path_args
-        core = self.node.core
-        route = core.routes.find(name, version[0] if version else None)
+        route = self.node.core.routes.find(name, version[0] if version else None)
         self._route = route
         assert self.identity is not None
         self.node.policy.require(
             self.identity.principal, "consume", route.state.author, route.name_owner
         )
-        body = self._first if self._more is None else b"".join(self._more)
+        if self._media and not route.realtime:
+            if self._media != "ja":
+                raise UnsupportedMedia(
+                    f"{route.state.name} {route.state.version} is a standard service, and those "
+                    f"read no Arrow streams. {SEND_JSON}"
+                )
+            self._media = ""
+        return route
+
+    async def _call(self) -> Answer:
+        route, media = self._find(), self._media
+        body = self.take_body()
         self.abandon()  # from here on the compute node's client counts the bytes
-        reply = await core.compute.call(route.key, body, route.spec)
+        core = self.node.core
+        if route.realtime:
+            reply = await core.realtime.call(route.key, body, route.spec, media)
+        else:
+            reply = await core.compute.call(route.key, body, route.spec)
         if reply.status == 200:
-            return Answer(200, reply.body)
+            return Answer(200, reply.body, ARROW_REPLY if media[1:] == "a" else ())
         return self._failed(reply, route)
 
     def _failed(self, reply: Reply, route: Route) -> Answer:
@@ -139,11 +146,6 @@ class ScoringCall(Exchange):
         elif self.node.http_metrics:
             succeeded.observe(self.request.request_time())
 
-    def abandon(self) -> None:
-        self._first, self._more = b"", None
-        self.node.held -= self._held
-        self._held = 0
-
     def left(self) -> None:
         # A call that waits for a worker is taken back; one that runs is let finish.
         if self.task is not None:
@@ -156,30 +158,56 @@ succeeded = HTTP_REQUEST_DURATION_SECONDS.labels(
 )
 
 
-def check_media_type(headers: Any) -> None:
-    """Refuse what is clearly no JSON, or not readable as it is."""
+def check_media_type(headers: Any) -> bool:
+    """Whether the body is an Arrow stream. Refuses what is clearly neither that nor JSON."""
     given = headers.get("Content-Type", "")
     if given == "application/json" and "Content-Encoding" not in headers:
-        return
+        return False
     kind, *parameters = (part.strip() for part in given.lower().split(";"))
     charsets = [part[8:].strip('"') for part in parameters if part.startswith("charset=")]
     encoding = headers.get("Content-Encoding", "identity").lower()
-    if kind not in ACCEPTED and not kind.endswith("+json"):
+    if kind not in ACCEPTED and kind != ARROW and not kind.endswith("+json"):
         problem = f"The body is announced as {kind[:80]!r}."
     elif not UTF8.issuperset(charsets):
         problem = f"The body is announced as text in {charsets[0][:80]!r}."
     elif encoding != "identity":
         problem = f"The body is announced as compressed ({encoding[:80]!r})."
     else:
-        return
-    raise UnsupportedMedia(
-        f"{problem} Send a JSON object in UTF-8, with the header 'Content-Type: application/json'."
-    )
+        return bool(kind == ARROW)
+    raise UnsupportedMedia(f"{problem} {SEND_JSON}")
+
+
+def accepts_arrow(accept: str) -> bool:
+    """Whether an Accept header, in lower case, asks for Arrow streams (q=0 excludes them).
+
+    Only by their name: ``*/*`` is what most clients send that want JSON. Who names both gets what
+    they prefer, and Arrow when they do not say.
+    """
+    arrow, other = 0.0, 0.0
+    for part in accept.split(","):
+        kind, *parameters = (piece.strip() for piece in part.split(";"))
+        if kind == ARROW:
+            arrow = max(arrow, _quality(parameters))
+        elif kind == "application/json":
+            other = max(other, _quality(parameters))
+    return arrow > 0 and arrow >= other
+
+
+def _quality(parameters: list[str]) -> float:
+    """The ``q`` of a part of an Accept header; what is not readable counts as 1 (RFC 9110)."""
+    for parameter in parameters:
+        name, _, value = parameter.partition("=")
+        if name.strip() == "q":
+            try:
+                return float(value)
+            except ValueError:
+                return 1.0
+    return 1.0
 
 
 def named(reply: Reply, route: Route) -> bytes:
     """The error body; a message that does not say which service it is about is made to."""
-    if reply.header.get("error") not in ("ComputeLost", "TooBusy"):
+    if reply.header.get("error") not in NAMELESS:
         return reply.body
     error = json.loads(reply.body)
     state = route.state

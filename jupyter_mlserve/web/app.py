@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import re
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -11,46 +10,23 @@ from typing import Any
 from jupyter_core.paths import jupyter_data_dir
 from jupyter_server.extension.application import ExtensionApp
 from jupyter_server.transutils import _i18n
-from tornado.routing import PathMatches, Rule
 from traitlets import Bool, Float, Int, TraitError, Unicode, default, validate
 
 from .._version import __version__
 from ..compute.config import ComputeConfig
-from .api import DocumentHandler, ScoringCall
-from .base import SETTING, MLServeHandler
-from .blobs import BlobUpload, MissingBlobsHandler
+from ..compute.realtime.config import RealtimeConfig
+from .addresses import rules
+from .base import SETTING
 from .connection import ConnectionFile
 from .node import Settings, WebNode
-from .prepare import PrepareHandler
-from .services import (
-    AllServicesHandler,
-    HistoryHandler,
-    NamedServiceHandler,
-    RollbackHandler,
-    StatesHandler,
-    VersionHandler,
-)
-from .status import StatusHandler, UnknownHandler
-from .targets import ExchangeTarget, Target
 
-PART = r"([^/]+)"
-SERVICE = rf"services/{PART}"
-VERSION = rf"{SERVICE}/{PART}"
-
-# Below ``mlserve/``, in this order. A trailing slash is tolerated everywhere.
-HANDLERS: tuple[tuple[str, type[MLServeHandler]], ...] = (
-    (r"status", StatusHandler),
-    (r"prepare", PrepareHandler),
-    (r"services", AllServicesHandler),
-    (rf"{SERVICE}/history", HistoryHandler),
-    (SERVICE, NamedServiceHandler),
-    (VERSION, VersionHandler),
-    (rf"{VERSION}/history", HistoryHandler),
-    (rf"{VERSION}/states", StatesHandler),
-    (rf"{VERSION}/rollback", RollbackHandler),
-    (r"blobs/missing", MissingBlobsHandler),
-)
 _compute = ComputeConfig()
+_realtime = RealtimeConfig()
+# Limits that both processes of the compute node have, but each its own.
+OWN_TRAITS = {
+    name: f"realtime_{name}"
+    for name in ("call_timeout", "load_timeout", "stuck_grace", "threads", "trials")
+}
 
 
 class MLServeApp(ExtensionApp):
@@ -223,6 +199,83 @@ class MLServeApp(ExtensionApp):
         ),
     )
 
+    # Realtime services, which a process of their own runs
+
+    max_model_size = Int(
+        _realtime.max_model_size,
+        min=1,
+        config=True,
+        help=_i18n("Most bytes of a compiled model that may be published (413)."),
+    )
+    model_memory = Int(
+        _realtime.model_memory,
+        min=1,
+        config=True,
+        help=_i18n(
+            """Most bytes that loaded models of realtime services take together. The one that was
+            used longest ago makes room, and is loaded again when it is called."""
+        ),
+    )
+    runtime_memory = Int(
+        _realtime.runtime_memory,
+        min=0,
+        config=True,
+        help=_i18n(
+            """Most bytes of private memory of the process that runs realtime services, models
+            included; 0: no limit. It must leave some room beside model_memory."""
+        ),
+    )
+    max_rows = Int(
+        _realtime.max_rows,
+        min=1,
+        config=True,
+        help=_i18n("Most rows in one call of a realtime service."),
+    )
+    realtime_call_timeout = Float(
+        _realtime.call_timeout,
+        config=True,
+        help=_i18n("""Seconds a call of a realtime service may take, waiting included (504)."""),
+    )
+    realtime_load_timeout = Float(
+        _realtime.load_timeout,
+        config=True,
+        help=_i18n("""Seconds the model of a realtime service may take to load."""),
+    )
+    realtime_stuck_grace = Float(
+        _realtime.stuck_grace,
+        config=True,
+        help=_i18n(
+            """Seconds after which a call or load of a realtime service that should have ended but
+            cannot be stopped has the process replaced; other calls then answer 503."""
+        ),
+    )
+    realtime_threads = Int(
+        _realtime.threads,
+        min=0,
+        config=True,
+        help=_i18n(
+            """Large or slow calls of realtime services that run at a time; 0: one per core, and
+            at least 2. Small calls need no thread."""
+        ),
+    )
+    realtime_trials = Int(
+        _realtime.trials,
+        min=1,
+        config=True,
+        help=_i18n("Compiled models that are tried at a time before publishing; others wait."),
+    )
+    trial_timeout = Float(
+        _realtime.trial_timeout,
+        config=True,
+        help=_i18n("Seconds a compiled model may take in the trial before it is published."),
+    )
+    trial_memory = Int(
+        _realtime.trial_memory,
+        min=1,
+        config=True,
+        help=_i18n("Most bytes of private memory of the process that tries a compiled model."),
+    )
+
     # Jupyter
 
     identity_cache_seconds = Float(
@@ -259,7 +312,15 @@ class MLServeApp(ExtensionApp):
     def _absolute_data_dir(self, proposal: Any) -> str:
         return str(Path(proposal["value"]).expanduser().absolute())
 
-    @validate("call_timeout", "load_timeout", "idle_timeout")
+    @validate(
+        "call_timeout",
+        "load_timeout",
+        "idle_timeout",
+        "realtime_call_timeout",
+        "realtime_load_timeout",
+        "realtime_stuck_grace",
+        "trial_timeout",
+    )
     def _more_than_nothing(self, proposal: Any) -> float:
         if not proposal["value"] > 0:
             raise TraitError(f"MLServeApp.{proposal['trait'].name} must be more than 0 seconds.")
@@ -273,10 +334,19 @@ class MLServeApp(ExtensionApp):
     def node_settings(self) -> Settings:
         """The traits as plain values."""
         limits = {field.name: getattr(self, field.name) for field in fields(ComputeConfig)}
-        names = {field.name for field in fields(Settings)} - {"compute", "data_dir"}
+        models = {
+            field.name: getattr(self, OWN_TRAITS.get(field.name, field.name))
+            for field in fields(RealtimeConfig)
+        }
+        names = {field.name for field in fields(Settings)} - {"compute", "realtime", "data_dir"}
+        try:
+            realtime = RealtimeConfig(**models)
+        except ValueError as exc:  # limits that do not fit each other
+            raise TraitError(f"MLServeApp: {exc}.") from None
         return Settings(
             data_dir=Path(self.data_dir),
             compute=ComputeConfig(**limits),
+            realtime=realtime,
             **{name: getattr(self, name) for name in names},
         )
 
@@ -294,22 +364,8 @@ class MLServeApp(ExtensionApp):
 
     def initialize_handlers(self) -> None:
         assert self.serverapp is not None
-        application, node = self.serverapp.web_app, self.node
-        prefix = re.escape(self.serverapp.base_url.rstrip("/")) + "/mlserve"
-
-        def rule(pattern: str, target: Target) -> Rule:
-            return Rule(PathMatches(f"{prefix}/{pattern}/?$"), target)
-
-        scoring = ExchangeTarget(node, application, ScoringCall, "POST")
-        upload = ExchangeTarget(node, application, BlobUpload, "PUT")
-        document = Target(node, application, DocumentHandler)
-        rules = [rule(rf"api/{PART}(?:/{PART})?/(swagger|openapi)\.json", document)]
-        rules += [rule(rf"api/{PART}(?:/{PART})?", scoring)]
-        rules += [rule(pattern, Target(node, application, cls)) for pattern, cls in HANDLERS]
-        rules += [rule(rf"blobs/{PART}", upload)]
-        unknown = Target(node, application, UnknownHandler)
-        rules += [Rule(PathMatches(rf"{prefix}(?:/.*)?$"), unknown)]
-        application.add_handlers(".*$", rules)
+        application = self.serverapp.web_app
+        application.add_handlers(".*$", rules(self.node, application, self.serverapp.base_url))
 
     def write_connection_file(self) -> None:
         if self.node.stopped:

@@ -10,7 +10,7 @@ Rules for a handler class here (they have tests):
 from __future__ import annotations
 
 import json
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from http.client import responses
 from logging import Logger
 from types import TracebackType
@@ -145,11 +145,13 @@ class MLServeHandler(APIHandler):
         if value and name != "Content-Type":
             self._default[name] = str(value)
 
-    def reply(self, value: Any, status: int = 200, **headers: str) -> None:
-        """Answer with ``value`` as JSON; ``Some_Header="x"`` sets a header."""
+    def reply(
+        self, value: Any, status: int = 200, headers: Mapping[str, str] | None = None
+    ) -> None:
+        """Answer with ``value`` as JSON."""
         self.set_status(status)
-        for name, text in headers.items():
-            self.set_header(name.replace("_", "-"), text)
+        for name, text in (headers or {}).items():
+            self.set_header(name, text)
         self.finish(dump(value))
 
     def json_body(self) -> dict[str, Any]:

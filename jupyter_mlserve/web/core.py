@@ -1,4 +1,7 @@
-"""The stores, the compute node, and what ties them together. Importing this loads SQLAlchemy."""
+"""The stores, the two processes that run services, and what ties them together.
+
+Importing this loads SQLAlchemy.
+"""
 
 from __future__ import annotations
 
@@ -7,13 +10,14 @@ from collections.abc import Awaitable
 from typing import TYPE_CHECKING, Any
 
 from ..compute.client import ComputeNode
+from ..compute.realtime.client import RealtimeNode
 from ..contract.errors import BlobMissing, BundleCorrupt, MLServeError
 from ..store.blobs import Blobs
 from ..store.catalog import Catalog
 from ..store.models import State
 from .publishing import Publisher
-from .routes import Routes
-from .runtime import load_spec
+from .routes import Route, Routes
+from .runtime import is_realtime, load_spec
 
 if TYPE_CHECKING:
     from .node import WebNode
@@ -23,7 +27,10 @@ REMOTE_LOOK_SECONDS = 0.25
 
 
 class Core:
-    """Made once per web node."""
+    """Made once per web node.
+
+    ``compute`` runs standard services, ``realtime`` realtime ones; neither can stop the other.
+    """
 
     def __init__(self, node: WebNode) -> None:
         from .node import own_interpreter
@@ -37,6 +44,7 @@ class Core:
                 settings.blobs, settings.data_dir / "cache", quota=settings.storage_quota
             )
             self.compute = ComputeNode(settings.compute, node.log)
+            self.realtime = RealtimeNode(settings.realtime, node.log)
             remote = "://" in settings.database and not settings.database.startswith("sqlite")
             self.routes = Routes(
                 self.catalog, self._spec, self._retire, REMOTE_LOOK_SECONDS if remote else 0.0
@@ -45,9 +53,11 @@ class Core:
                 self.catalog,
                 self.blobs,
                 self.compute,
+                self.realtime,
                 node.policy,
                 own_interpreter(),
                 self.routes.follow,
+                settings.realtime.max_model_size,
             )
         except BaseException:
             self.catalog.close()
@@ -64,21 +74,26 @@ class Core:
         try:
             return load_spec(state.definition, self.blobs.path)
         except BlobMissing as exc:
+            part = "its model" if is_realtime(state.definition) else "an object or file of it"
             raise BundleCorrupt(
-                f"Service {state.name!r} version {state.version!r} cannot be loaded: an object or "
-                "file of it is gone from the store. Its author must publish it again.",
+                f"Service {state.name!r} version {state.version!r} cannot be loaded: {part} "
+                "is gone from the store. Its author must publish it again.",
                 **exc.details,
             ) from exc
 
-    def _retire(self, key: str) -> None:
-        self._node.track(self._retire_now(key))
+    def compute_of(self, route: Route) -> ComputeNode:
+        """Which of the two runs it."""
+        return self.realtime if route.realtime else self.compute
 
-    async def _retire_now(self, key: str) -> None:
+    def _retire(self, route: Route) -> None:
+        self._node.track(self._retire_now(route))
+
+    async def _retire_now(self, route: Route) -> None:
         try:
-            await self.compute.retire(key)
+            await self.compute_of(route).retire(route.key)
         except MLServeError as exc:
-            # A compute node that is gone has no workers to stop.
-            self._log.debug("could not retire %s: %s", key, exc)
+            # A process that is gone runs nothing that could be stopped.
+            self._log.debug("could not retire %s: %s", route.key, exc)
 
     def collect_soon(self) -> None:
         """Remove blobs that nothing needs any more, in the background."""
@@ -104,6 +119,10 @@ class Core:
         grace = self._node.settings.blob_grace
         return self.blobs.collect(self.catalog.referenced_blobs(grace), grace)
 
+    async def stop(self) -> None:
+        """Stop both processes; calls in flight are answered with 503."""
+        await asyncio.gather(self.compute.stop(), self.realtime.stop())
+
     def close(self) -> None:
-        """After ``compute.stop()``: let go of the stores."""
+        """After ``stop()``: let go of the stores."""
         self.catalog.close()

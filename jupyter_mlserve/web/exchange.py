@@ -16,7 +16,7 @@ from jupyter_server.auth.identity import User
 from tornado import httputil
 from tornado.web import Application
 
-from ..contract.errors import TooLarge
+from ..contract.errors import TooBusy, TooLarge
 from .errors import JSON, Answer, answer_error, too_large
 from .identity import Identity
 from .refusal import BARE, SMALL, Refusal, accept_any_size, declared_length, write_answer
@@ -212,3 +212,49 @@ class Exchange(httputil.HTTPMessageDelegate):
     @property
     def log(self) -> Logger:
         return self.node.log
+
+
+class BodyExchange(Exchange):
+    """An exchange that holds its body in memory, within what the web node may hold in all.
+
+    Subclasses call ``hold_body`` in ``begin``, and ``take_body`` in ``respond``.
+    """
+
+    _first: bytes = b""
+    _more: list[bytes] | None = None
+    _held = 0  # bytes of memory reserved for a large body
+    _counting = False  # its size is not known before
+
+    def hold_body(self, limit: int) -> None:
+        """Accept at most ``limit`` bytes. Raises TooLarge, TooBusy."""
+        self.expect_body(limit)
+        length = declared_length(self.request)
+        self._counting = length is None
+        if length is not None and length > SMALL:
+            self._held = self.node.hold(length)
+
+    def receive(self, chunk: bytes) -> Awaitable[None] | None:
+        if self._counting:
+            try:
+                self._held += self.node.hold(len(chunk))
+            except TooBusy as exc:
+                self.refuse(exc)
+                return None
+        if not self._first:
+            self._first = chunk
+        elif self._more is None:
+            self._more = [self._first, chunk]
+        else:
+            self._more.append(chunk)
+        return None
+
+    def take_body(self) -> bytes:
+        """The whole body; it is not kept here any more, but still counted."""
+        body = self._first if self._more is None else b"".join(self._more)
+        self._first, self._more = b"", None
+        return body
+
+    def abandon(self) -> None:
+        self._first, self._more = b"", None
+        self.node.held -= self._held
+        self._held = 0

@@ -27,6 +27,7 @@ from ..access.kernel_token import KernelToken
 from ..access.policy import Policy
 from ..access.principal import server_owner
 from ..compute.config import ComputeConfig
+from ..compute.realtime.config import RealtimeConfig
 from ..contract.errors import TooBusy, Unavailable
 from .identity import IdentityCache, is_anonymous
 
@@ -46,6 +47,7 @@ class Settings:
     db_url: str = ""
     blob_url: str = ""
     compute: ComputeConfig = field(default_factory=ComputeConfig)
+    realtime: RealtimeConfig = field(default_factory=RealtimeConfig)
     max_body_size: int = 64 * 1024**2
     max_definition_size: int = 16 * 1024**2
     max_upload_size: int = 4 * 1024**3
@@ -84,6 +86,7 @@ class WebNode:
         self.policy = Policy()
         self.http_metrics = True
         self.held = 0
+        self.reading = asyncio.Lock()
         self.started = time.time()
         self._core: Core | None = None
         self._opening = threading.Lock()
@@ -138,7 +141,7 @@ class WebNode:
         """End everything: no process, task or connection is left."""
         core = await asyncio.to_thread(self._take)
         if core is not None:
-            await core.compute.stop()  # calls in flight are answered with 503
+            await core.stop()
         tasks = list(self._tasks)
         if tasks:
             await asyncio.wait(tasks, timeout=GOODBYE_SECONDS)

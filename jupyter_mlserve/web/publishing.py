@@ -1,7 +1,7 @@
 """Publish, update, roll back, delete: in which order things happen, and what undoes them.
 
 Knows no HTTP. Each change is: may they, is it valid, is everything there, does it load and run
-(the trial, in a fresh worker of the compute node), and then one transaction of the catalog. Until
+(the trial, in a process of its own), and then one transaction of the catalog. Until
 that transaction nothing is visible, after it everything is, and it is durable; whatever fails
 before leaves nothing but a blob or two, which are collected later.
 """
@@ -12,54 +12,36 @@ import asyncio
 import json
 import uuid
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 from weakref import WeakValueDictionary
 
 from ..access.policy import Action, Policy
 from ..access.principal import Principal
-from ..compute.client import ComputeNode, Reply
+from ..compute.client import ComputeNode
 from ..contract.definition import Definition
 from ..contract.errors import (
     BlobMissing,
+    BundleCorrupt,
     Conflict,
     Gone,
-    MLServeError,
+    InvalidDefinition,
     NotFound,
     StaleState,
-    TrialFailed,
     VersionExists,
-    from_body,
 )
 from ..contract.names import check_name, check_version, new_version
 from ..store.blobs import Blobs
 from ..store.catalog import Catalog
 from ..store.models import State
-from .runtime import load_spec, runtime_key
+from .models import Form, Model, read_model, store_model
+from .runtime import is_realtime, load_spec, runtime_key
+from .trials import Trial, read_trial, trial_error
 
 Json = dict[str, Any]
 
 # Another process can change a version between our look and our change; each time we start over.
 ATTEMPTS = 20
-
-
-@dataclass(frozen=True)
-class Trial:
-    """What the trial showed: seconds, console output, and the reply to the sample, if any."""
-
-    load_seconds: float | None
-    call_seconds: float | None
-    console: str
-    result: Json | None
-
-    def to_json(self) -> Json:
-        return {
-            "load_seconds": self.load_seconds,
-            "call_seconds": self.call_seconds,
-            "console": self.console,
-            "result": self.result,
-        }
 
 
 @dataclass(frozen=True)
@@ -87,7 +69,7 @@ class Publisher:
 
     ``changed`` is called after every change, so that calls meet the new state before the answer
     to its publisher is out. ``interpreter`` is recorded for definitions that name none (clients
-    of the published contract).
+    of the published contract). ``max_model``: most bytes of a compiled model.
     """
 
     def __init__(
@@ -95,51 +77,61 @@ class Publisher:
         catalog: Catalog,
         blobs: Blobs,
         compute: ComputeNode,
+        realtime: ComputeNode,
         policy: Policy,
         interpreter: Json,
         changed: Callable[[], None],
+        max_model: int,
     ) -> None:
         self._catalog = catalog
         self._blobs = blobs
         self._compute = compute
+        self._realtime = realtime
         self._policy = policy
         self._interpreter = interpreter
         self._changed = changed
+        self._max_model = max_model
         self._locks: WeakValueDictionary[tuple[str, str], asyncio.Lock] = WeakValueDictionary()
 
-    # -- the four changes ---------------------------------------------------------------------
+    # -- the changes --------------------------------------------------------------------------
 
     async def publish(
         self, who: Principal, name: str, version: str | None, body: object
     ) -> Outcome:
         """Add a version. Raises VersionExists when it is there with another content."""
-        check_name(name)
-        version = new_version() if version is None else check_version(version)
-        self._policy.require(who, "publish", self._catalog.name_owner(name))
+        version = self._may_publish(who, name, version)
 
         def read() -> Candidate:
             return self._candidate(Definition.from_publish(name, version, body))
 
-        new = await asyncio.to_thread(read)
-        async with self._lock(name, version):
-            existing = self._existing(new)
-            if existing is not None:
-                return existing
-            await self._require_blobs(new.definition)
-            trial = await self._try(new, new.key)
-            try:
-                state = await asyncio.to_thread(
-                    self._catalog.publish, new.id, new.body, new.content_hash, who.username
+        return await self._publish(who, await asyncio.to_thread(read))
+
+    async def publish_realtime(
+        self, who: Principal, name: str, version: str | None, form: Form
+    ) -> Outcome:
+        """Add a realtime version: the model, in the container that declares all of it."""
+        version = self._may_publish(who, name, version)
+
+        def read() -> tuple[Candidate, Model]:
+            if form.container is None:
+                raise InvalidDefinition(
+                    "There is no model: send it as the part 'model', made by "
+                    "serialize_model(model, sample).",
+                    field="model",
                 )
-            except BaseException as exc:
-                await self._compute.retire(new.key)
-                # Another process may have been faster, with this very content or with another.
-                existing = self._existing(new) if isinstance(exc, VersionExists) else None
-                if existing is None:
-                    raise
-                return existing
-            self._changed()
-        return Outcome(state, trial=trial)
+            model = read_model(form.container, self._max_model)
+            definition = Definition.from_container(
+                name,
+                version,
+                model.header,
+                model.blob,
+                form.description,
+                form.operation_id,
+            )
+            return self._candidate(definition), model
+
+        new, model = await asyncio.to_thread(read)
+        return await self._publish(who, new, model)
 
     async def update(self, who: Principal, name: str, version: str, patch: object) -> Outcome:
         """Change parts of a version; parts that ``patch`` omits keep what they are.
@@ -147,30 +139,25 @@ class Publisher:
         Concurrent updates of different parts are all kept: each is merged into what is there when
         its turn comes.
         """
+        return await self._update(who, name, version, lambda definition: definition.merged(patch))
 
-        async def change(current: State) -> Outcome:
-            def merge() -> tuple[Candidate, Candidate]:
-                definition = Definition.from_json(current.definition)
-                return self._candidate(definition), self._candidate(definition.merged(patch))
+    async def update_realtime(self, who: Principal, name: str, version: str, form: Form) -> Outcome:
+        """Change a realtime version: its model, which brings its schema and proof, or its labels.
 
-            old, new = await asyncio.to_thread(merge)
-            if new.content_hash == current.content_hash:
-                return Outcome(current, unchanged=True)
-            await self._require_blobs(new.definition)
-            trial = await self._try_change(old, new)
-            state = await asyncio.to_thread(
-                self._catalog.update,
-                new.id,
-                name,
-                version,
-                new.body,
-                new.content_hash,
-                who.username,
-                current.id,
-            )
-            return Outcome(state, trial=trial)
+        Updates are merged as :meth:`update` does it.
+        """
+        model: Model | None = None
+        if form.container is not None:
+            model = await asyncio.to_thread(read_model, form.container, self._max_model)
+        given = {"description": form.description, "operation_id": form.operation_id}
+        texts: Json = {key: text for key, text in given.items() if text is not None}
 
-        return await self._change(who, "update", name, version, change)
+        def merge(definition: Definition) -> Definition:
+            if model is None:
+                return definition.merged_container(**texts)
+            return definition.merged_container(model.header, model.blob, **texts)
+
+        return await self._update(who, name, version, merge, model)
 
     async def rollback(
         self, who: Principal, name: str, version: str, number: int | None
@@ -208,6 +195,68 @@ class Publisher:
 
     # -- steps --------------------------------------------------------------------------------
 
+    def _may_publish(self, who: Principal, name: str, version: str | None) -> str:
+        """The version, made up if it has no name. Raises NotAllowed, InvalidName."""
+        check_name(name)
+        version = new_version() if version is None else check_version(version)
+        self._policy.require(who, "publish", self._catalog.name_owner(name))
+        return version
+
+    async def _publish(self, who: Principal, new: Candidate, model: Model | None = None) -> Outcome:
+        async with self._lock(new.definition.name, new.definition.version):
+            existing = self._existing(new)
+            await self._keep(new, model)
+            if existing is not None:
+                return existing
+            await self._require_blobs(new.definition)
+            trial = await self._try(new, new.key)
+            try:
+                state = await asyncio.to_thread(
+                    self._catalog.publish, new.id, new.body, new.content_hash, who.username
+                )
+            except BaseException as exc:
+                await self._node(new).retire(new.key)
+                # Another process may have been faster, with this very content or with another.
+                existing = self._existing(new) if isinstance(exc, VersionExists) else None
+                if existing is None:
+                    raise
+                return existing
+            self._changed()
+        return Outcome(state, trial=trial)
+
+    async def _update(
+        self,
+        who: Principal,
+        name: str,
+        version: str,
+        merged: Callable[[Definition], Definition],
+        model: Model | None = None,
+    ) -> Outcome:
+        async def change(current: State) -> Outcome:
+            def merge() -> tuple[Candidate, Candidate]:
+                definition = Definition.from_json(current.definition)
+                return self._candidate(definition), self._candidate(merged(definition))
+
+            old, new = await asyncio.to_thread(merge)
+            await self._keep(new, model)
+            if new.content_hash == current.content_hash:
+                return Outcome(current, unchanged=True)
+            await self._require_blobs(new.definition)
+            trial = await self._try_change(old, new)
+            state = await asyncio.to_thread(
+                self._catalog.update,
+                new.id,
+                name,
+                version,
+                new.body,
+                new.content_hash,
+                who.username,
+                current.id,
+            )
+            return Outcome(state, trial=trial)
+
+        return await self._change(who, "update", name, version, change)
+
     async def _change(
         self,
         who: Principal,
@@ -243,12 +292,20 @@ class Publisher:
     def _candidate(self, definition: Definition) -> Candidate:
         """Definitions can be large: call it in a thread."""
         body = definition.to_json()
-        if definition.interpreter is None:
+        if definition.interpreter is None and not is_realtime(body):
             body["mlserve"]["interpreter"] = self._interpreter
             definition = Definition.from_json(body)
         return Candidate(
             uuid.uuid4().hex, definition, body, definition.content_hash(), runtime_key(body)
         )
+
+    async def _keep(self, new: Candidate, model: Model | None) -> None:
+        """Store the model, if one came; this also heals a version whose stored one was damaged."""
+        if model is not None and await asyncio.to_thread(store_model, self._blobs, model):
+            await self._realtime.retire(new.key)  # it may remember that it could not be loaded
+
+    def _node(self, new: Candidate) -> ComputeNode:
+        return self._realtime if new.definition.realtime is not None else self._compute
 
     def _existing(self, new: Candidate) -> Outcome | None:
         """The version if it is there with this very content; raises if with another."""
@@ -259,10 +316,10 @@ class Publisher:
             return None
         if state.content_hash == new.content_hash:
             return Outcome(state, unchanged=True)
+        magic = "%publish_realtime" if is_realtime(new.body) else "%%publish_service"
         raise VersionExists(
             f"Service {name!r} has a version {version!r} already, with another content. Either "
-            "update it (%%publish_service --update, redeploy(), PATCH), or publish under another "
-            "version.",
+            f"update it ({magic} --update, redeploy(), PATCH), or publish under another version.",
             identical=False,
             state=state.id,
         )
@@ -271,6 +328,12 @@ class Publisher:
         wanted = list(definition.blobs)
         missing = await asyncio.to_thread(self._blobs.missing, wanted) if wanted else []
         if missing:
+            if definition.realtime is not None:
+                raise BundleCorrupt(
+                    f"The model of {definition.name!r} version {definition.version!r} is gone "
+                    "from the store. Publish it again.",
+                    sha256=missing,
+                )
             names = [
                 item["name"]
                 for item in (*definition.objects, *definition.files)
@@ -292,21 +355,22 @@ class Publisher:
         # On a pool of its own: a failed trial takes its pool along, and this one is in use.
         own = f"{new.key}-{new.id}"
         trial = await self._try(new, own, current=True)
-        await self._compute.retire(own)
+        await self._node(new).retire(own)
         return trial
 
     async def _try(self, new: Candidate, key: str, current: bool = False) -> Trial:
         """Load it in a fresh worker and call it with its sample; the worker stays under ``key``.
 
+        A model is tried with the example of its header, in a process that ends with the trial.
         ``current``: there is a state already, which stays if this one fails.
         """
         spec = await asyncio.to_thread(load_spec, new.body, self._blobs.path)
         sample = new.definition.sample
         encoded = None if sample is None else json.dumps(sample).encode()
-        reply = await self._compute.trial(key, spec, encoded)
+        reply = await self._node(new).trial(key, spec, encoded)
         if reply.status != 200:
             raise trial_error(new.definition, reply, current)
-        return read_trial(reply, called=encoded is not None)
+        return read_trial(reply, called=encoded is not None or is_realtime(new.body))
 
     def _earlier(self, current: State, number: int | None) -> State:
         name, version = current.name, current.version
@@ -332,33 +396,3 @@ class Publisher:
             f"Version {current.version!r} of service {current.name!r} was never updated, so there "
             "is no earlier state to go back to."
         )
-
-
-def trial_error(definition: Definition, reply: Reply, current: bool) -> MLServeError:
-    """The failed trial as an error for the publisher, who may see all of it."""
-    stays = "it stays as it was" if current else "nothing was published"
-    body: Any = None
-    with suppress(ValueError):
-        body = json.loads(reply.body)
-    exc = from_body(reply.status, body)
-    if "retry_after" in reply.header:
-        exc.details.setdefault("retry_after", reply.header["retry_after"])
-    changed = "The change of service" if current else "Service"
-    label = f"{changed} {definition.name!r} version {definition.version!r}"
-    if not isinstance(exc, TrialFailed):
-        # The compute node had no room, or was lost: not a fault of the code.
-        exc.message = f"{label} was not tried, so {stays}. {exc.message}"
-        return exc
-    failed = "failed in its trial call" if exc.details.get("stage") == "call" else "does not load"
-    return TrialFailed(f"{label} {failed}, so {stays}. {exc.message}", **exc.details)
-
-
-def read_trial(reply: Reply, called: bool) -> Trial:
-    header, result = reply.header, json.loads(reply.body)
-    console = str(header.get("console") or "") + (result["consoleOutput"] if called else "")
-    return Trial(
-        header.get("load_seconds"),
-        header.get("call_seconds"),
-        console,
-        result if called else None,
-    )

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from ..contract.errors import Gone, NotFound
 from ..contract.names import check_name, check_version
 from .metrics import CallMetrics
-from .runtime import runtime_key
+from .runtime import is_realtime, runtime_key
 
 if TYPE_CHECKING:
     from ..store.catalog import Catalog
@@ -27,14 +27,18 @@ MAXIMUM = 10_000
 
 
 class Route:
-    """A version's current state, ready to be called. ``key`` names its pool of workers."""
+    """A version's current state, ready to be called.
 
-    __slots__ = ("key", "metrics", "name_owner", "spec", "state")
+    ``key`` names its pool of workers in the compute node, or its session if it is ``realtime``.
+    """
+
+    __slots__ = ("key", "metrics", "name_owner", "realtime", "spec", "state")
 
     def __init__(self, state: State, name_owner: str | None, spec: SpecOf) -> None:
         self.state = state
         self.name_owner = name_owner
         self.key = runtime_key(state.definition)
+        self.realtime = is_realtime(state.definition)
         self.spec = lambda: spec(state)
         self.metrics = CallMetrics(state.name, state.version)
 
@@ -44,7 +48,7 @@ class Route:
 
 
 class Routes:
-    """``find`` gives the route of a version; ``retire`` is called with the keys of dropped ones.
+    """``find`` gives the route of a version; ``retire`` is called with the dropped ones.
 
     Used from the event loop only.
     """
@@ -53,7 +57,7 @@ class Routes:
         self,
         catalog: Catalog,
         spec: SpecOf,
-        retire: Callable[[str], None],
+        retire: Callable[[Route], None],
         seconds_between_looks: float = 0.0,
     ) -> None:
         self._catalog = catalog
@@ -93,16 +97,16 @@ class Routes:
                 self._replace(old)
 
     def _replace(self, old: Route) -> None:
-        """Stop the workers of a dropped route, unless the state that follows runs on them too."""
+        """Stop what runs a dropped route, unless the state that follows runs on it too."""
         state = old.state
         try:
             new = self._load(state.name, state.version)
         except (Gone, NotFound):
-            self._retire(old.key)
+            self._retire(old)
             old.metrics.forget()
             return
         if new.key != old.key:
-            self._retire(old.key)
+            self._retire(old)
 
     def _load(self, name: str, version: str | None) -> Route:
         check_name(name)

@@ -1,4 +1,4 @@
-"""What a version's workers are made from, and the key under which they are kept."""
+"""What a version is run from: its load spec, and the key under which the compute node keeps it."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ import json
 import sys
 from collections.abc import Callable, Mapping
 from typing import Any
+
+from ..contract.realtime_definition import REALTIME
 
 Json = dict[str, Any]
 
@@ -25,17 +27,36 @@ _RUNS = (
 _RUNS_OWN = ("form", "function", "prelude", "objects", "files", "interpreter", "pool")
 
 
+def is_realtime(definition: Mapping[str, Any]) -> bool:
+    """Whether it is a compiled model, for the realtime process; else it is code, for workers."""
+    return bool(definition["runtimeType"] == REALTIME)
+
+
 def runtime_key(definition: Mapping[str, Any]) -> str:
-    """A digest of everything workers depend on: states with one key can share one pool."""
+    """A digest of everything that runs: states with one key can share workers or a session.
+
+    All of a realtime version that matters is inside the container it was uploaded as.
+    """
     own = definition["mlserve"]
-    parts = [*(definition.get(key) for key in _RUNS), *(own.get(key) for key in _RUNS_OWN)]
+    if is_realtime(definition):
+        parts = [REALTIME, definition["name"], definition["version"], own["model"]["sha256"]]
+    else:
+        parts = [*(definition.get(key) for key in _RUNS), *(own.get(key) for key in _RUNS_OWN)]
     text = json.dumps(parts, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 
 def load_spec(definition: Mapping[str, Any], path: Callable[[str], Any]) -> Json:
-    """What the compute node needs to make a worker. ``path`` gives the local file of a blob."""
+    """What the compute node needs to run it. ``path`` gives the local file of a blob."""
     own = definition["mlserve"]
+    if is_realtime(definition):
+        sha = own["model"]["sha256"]
+        return {
+            "runtimeType": REALTIME,
+            "name": definition["name"],
+            "version": definition["version"],
+            "model": {"path": str(path(sha)), "sha256": sha},
+        }
     interpreter = own.get("interpreter") or {}
 
     def bundle(items: list[Json]) -> list[Json]:

@@ -6,12 +6,11 @@ import asyncio
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
-from jupyter_server.utils import url_path_join
-
-from ..contract.definition import Definition, contract_time
+from ..contract.definition import contract_time
 from ..contract.errors import InvalidInput
 from ..contract.names import check_name, check_version
 from .base import SERVICES, MLServeHandler, allowed
+from .views import note, outcome_view, service_view
 
 if TYPE_CHECKING:
     from ..store.models import Event, State
@@ -22,16 +21,6 @@ Json = dict[str, Any]
 
 class ServicesBase(MLServeHandler):
     """Views of states, shared by the handlers below; it answers no verb itself."""
-
-    def view(self, state: State, name_owner: str | None) -> Json:
-        """The contract's WebService, with what this reader may see."""
-        policy, who = self.node.policy, self.principal
-        sees = policy.may(who, "see_code", state.author, name_owner).allowed
-        writes = policy.may(who, "update", state.author, name_owner).allowed
-        definition = Definition.from_json(state.definition)
-        return definition.web_service(
-            state, may_see_code=sees, permission="read/write" if writes else "read only"
-        )
 
     async def reply_states(self, find: Any, *args: Any) -> None:
         """Answer the array of states that ``find(*args)`` gives; long work, so in a thread."""
@@ -44,63 +33,19 @@ class ServicesBase(MLServeHandler):
             for state in found:
                 if state.name not in owners:
                     owners[state.name] = catalog.name_owner(state.name)
-                views.append(self.view(state, owners[state.name]))
+                owner = owners[state.name]
+                views.append(service_view(self.node, self.principal, state, owner))
             return views
 
         self.reply(await asyncio.to_thread(views))
 
-    def note(self, done: str, state: State) -> None:
-        """One line in the server's log for every change: who did what."""
-        self.log.info(
-            "%s %s %s version %s (state %d)",
-            self.principal.username,
-            done,
-            state.name,
-            state.version,
-            state.number,
-        )
-
     def reply_outcome(self, done: str, outcome: Outcome, status: int) -> None:
-        """The contract's JSON string, or everything if ``Prefer: return=representation`` came."""
-        state = outcome.state
         if not outcome.unchanged:
-            self.note(done, state)
-        path = f"/services/{state.name}/{state.version}"
-        if status == 201:
-            self.set_header("Location", url_path_join(self.base_url, "mlserve", path))
-        if not self.wants_representation():
-            self.reply(path, status)
-            return
-        name_owner = self.node.core.catalog.name_owner(state.name)
-        self.reply(
-            {
-                "service": self.view(state, name_owner),
-                "urls": self.urls(state.name, state.version),
-                "unchanged": outcome.unchanged,
-                "trial": outcome.trial.to_json() if outcome.trial else None,
-            },
-            status,
-            Preference_Applied="return=representation",
+            note(self.node, self.principal, done, outcome.state)
+        value, headers = outcome_view(
+            self.node, self.principal, self.request, self.base_url, outcome, status == 201
         )
-
-    def wants_representation(self) -> bool:
-        preferences = ",".join(self.request.headers.get_list("Prefer"))
-        return any(
-            part.strip().lower() == "return=representation" for part in preferences.split(",")
-        )
-
-    def urls(self, name: str, version: str) -> Json:
-        """Absolute addresses, as this client reached the server."""
-        root = f"{self.request.protocol}://{self.request.host}"
-        root += url_path_join(self.base_url, "mlserve")
-        api = f"{root}/api/{name}/{version}"
-        return {
-            "api": api,
-            "newest": f"{root}/api/{name}",
-            "swagger": f"{api}/swagger.json",
-            "openapi": f"{api}/openapi.json",
-            "service": f"{root}/services/{name}/{version}",
-        }
+        self.reply(value, status, headers)
 
 
 class AllServicesHandler(ServicesBase):
@@ -161,7 +106,8 @@ class VersionHandler(ServicesBase):
     async def delete(self, name: str, version: str) -> None:
         """Delete the version; its history stays."""
         core = self.node.core
-        self.note("deleted", await core.publisher.delete(self.principal, name, version))
+        state = await core.publisher.delete(self.principal, name, version)
+        note(self.node, self.principal, "deleted", state)
         core.collect_soon()
         self.reply(f"Service {name} version {version} deleted.")
 

@@ -1,17 +1,20 @@
-"""``status``: how web node, compute node and stores are; and the answer to unknown addresses."""
+"""``status``: how every process and store is; and the answer to unknown addresses."""
 
 from __future__ import annotations
 
 import asyncio
 import os
 import time
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from jupyter_server.utils import url_path_join
 
 from .._version import __version__
 from ..contract.errors import NotFound
 from .base import STATUS, MLServeHandler, allowed
+
+if TYPE_CHECKING:
+    from ..compute.client import ComputeNode
 
 Json = dict[str, Any]
 PASS, WARN, FAIL = "pass", "warn", "fail"
@@ -23,8 +26,11 @@ class StatusHandler(MLServeHandler):
     @allowed("read", STATUS)
     async def get(self) -> None:
         """Always 200; ``statusCode`` is the worst of the components'."""
-        compute, database, blobs = await asyncio.gather(
-            self._compute(), self._ask(self._database), self._ask(self._blobs)
+        compute, realtime, database, blobs = await asyncio.gather(
+            self._process("compute"),
+            self._process("realtime"),
+            self._ask(self._database),
+            self._ask(self._blobs),
         )
         components = {
             "web": {
@@ -34,6 +40,7 @@ class StatusHandler(MLServeHandler):
                 "running": self.node.running,
             },
             "compute": compute,
+            "realtime": realtime,
             "database": database,
             "blobs": blobs,
         }
@@ -65,10 +72,12 @@ class StatusHandler(MLServeHandler):
         full = bool(quota) and used > 0.9 * quota
         return {"statusCode": WARN if full else PASS, "used": used, "quota": quota or None}
 
-    async def _compute(self) -> Json:
+    async def _process(self, name: str) -> Json:
         try:
-            compute = self.node.core.compute
-            return {"statusCode": PASS, "restarts": compute.restarts, **await compute.status()}
+            compute: ComputeNode = getattr(self.node.core, name)
+            about = await compute.status()
+            # Versions of realtime services that stopped their process again and again.
+            return {"statusCode": WARN if about.get("held_back") else PASS, **about}
         except Exception as exc:
             return {"statusCode": FAIL, "message": str(exc)}
 

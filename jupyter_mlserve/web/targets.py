@@ -44,23 +44,23 @@ class Target(Router):
 
 
 class ExchangeTarget(Target):
-    """A target whose ``verb`` is served by an exchange, and the others by the handler class."""
+    """A target whose ``verbs`` are served by an exchange, and the others by the handler class."""
 
     def __init__(
         self,
         node: WebNode,
         application: Application,
         exchange_class: type[Exchange],
-        verb: str,
+        *verbs: str,
     ) -> None:
         super().__init__(node, application, exchange_class.handler_class)
         self.exchange_class = exchange_class
-        self.verb = verb
+        self.verbs = verbs
 
     def find_handler(
         self, request: httputil.HTTPServerRequest, **kwargs: Any
     ) -> httputil.HTTPMessageDelegate:
-        if request.method == self.verb:
+        if request.method in self.verbs:
             args = [a for a in kwargs.get("path_args") or () if a is not None]
             try:
                 path_args = tuple([a.decode("utf-8") for a in args])

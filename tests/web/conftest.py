@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 from support.bodies import definition
+from support.forms import multipart
 from tornado.httpclient import HTTPResponse
 
 Json = dict[str, Any]
@@ -198,6 +199,40 @@ def publish(http: Call) -> Call:
         )
         assert reply.status in (200, 201), reply.json
         return reply
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def attitude_model() -> bytes:
+    """A compiled linear regression of the attitude data, response "rating" in front."""
+    from support import attitude
+
+    from jupyter_mlserve.notebook.compile import serialize_model
+
+    return serialize_model(attitude.model(), attitude.attitude(), "rating")
+
+
+@pytest.fixture(scope="session")
+def higher_model() -> bytes:
+    """The same, but everybody is rated 1000 higher."""
+    from support import attitude
+
+    from jupyter_mlserve.notebook.compile import serialize_model
+
+    model = attitude.model()
+    model.intercept_ += 1000.0
+    return serialize_model(model, attitude.attitude(), "rating")
+
+
+@pytest.fixture
+def deploy(http: Call) -> Call:
+    """``await deploy("Attitude/1.0", model=..., description=...)``; any answer is returned."""
+
+    async def run(path: str, method: str = "POST", token: str | None = "", **parts: Any) -> Reply:
+        body, headers = multipart(**parts)
+        headers["Prefer"] = "return=representation"
+        return await http(method, f"realtime-services/{path}", body, headers=headers, token=token)
 
     return run
 

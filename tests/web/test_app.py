@@ -14,16 +14,21 @@ import pytest
 from jupyter_core.paths import jupyter_config_path
 from jupyter_server.extension.config import ExtensionConfigManager
 from jupyter_server.extension.manager import ExtensionPackage
+from support import attitude
 from support.bodies import definition
+from support.forms import multipart
 from support.running_server import RunningServer, start_server
 from traitlets import TraitError
 
 from jupyter_mlserve import __version__
 from jupyter_mlserve.compute.config import ComputeConfig
-from jupyter_mlserve.web.app import MLServeApp
+from jupyter_mlserve.compute.realtime.config import RealtimeConfig
+from jupyter_mlserve.web.app import OWN_TRAITS, MLServeApp
 from jupyter_mlserve.web.node import Settings
 
-HEAVY = ("dill", "pandas", "numpy", "onnxruntime", "sklearn", "cloudpickle")
+HEAVY = ("dill", "pandas", "numpy", "sklearn", "cloudpickle", "pyarrow", "PIL", "msgspec")
+HEAVY += ("onnx", "onnxruntime", "skl2onnx", "google", "vaderSentiment")
+ARROW = "application/vnd.apache.arrow.stream"
 
 
 @pytest.fixture(scope="module")
@@ -39,20 +44,37 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
     running.stop()
 
 
-def ask(server: RunningServer, method: str, path: str, body: Any = None) -> Any:
-    data = None if body is None else json.dumps(body).encode()
-    request = urllib.request.Request(server.url + path, data, server.headers, method=method)
+def ask(
+    server: RunningServer, method: str, path: str, body: Any = None, headers: Any = None
+) -> Any:
+    data = body if body is None or isinstance(body, bytes) else json.dumps(body).encode()
+    sent = {**server.headers, **(headers or {})}
+    request = urllib.request.Request(server.url + path, data, sent, method=method)
     with urllib.request.urlopen(request, timeout=60) as reply:
+        if reply.headers["Content-Type"] == ARROW:
+            return reply.read()
         return json.load(reply)
 
 
-def test_the_web_node_loads_nothing_heavy(server: RunningServer) -> None:
+def test_the_web_node_loads_nothing_heavy(server: RunningServer, attitude_model: bytes) -> None:
     ask(server, "POST", "mlserve/services/AddOne/1.0", definition(mlserve={"sample": {"x": 1}}))
     for _ in range(3):
         result = ask(server, "POST", "mlserve/api/AddOne/1.0", {"x": 1})
         assert result["outputParameters"] == {"y": 2.0}
     ask(server, "GET", "mlserve/services")
     ask(server, "GET", "mlserve/api/AddOne/1.0/openapi.json")
+    form, header = multipart(model=attitude_model, description="A model.")
+    ask(server, "POST", "mlserve/realtime-services/Attitude/1.0", form, header)
+    form, header = multipart(model=attitude_model, operationId="rate")
+    ask(server, "PATCH", "mlserve/realtime-services/Attitude/1.0", form, header)
+    row = {"inputData": attitude.attitude().iloc[:1].to_dict("list")}
+    found = ask(server, "POST", "mlserve/api/Attitude/1.0", row)
+    assert list(found["outputParameters"]["outputData"]) == ["rating_Pred"]
+    stream = ask(server, "POST", "mlserve/api/Attitude/1.0", row, {"Accept": ARROW})
+    ask(server, "GET", "mlserve/api/Attitude/1.0/openapi.json")
+    ask(server, "GET", "mlserve/api/Attitude/1.0/swagger.json")
+    ask(server, "GET", "mlserve/status")
+    assert stream.startswith(b"\xff\xff\xff\xff")
     modules = ask(server, "GET", "modules")["modules"]
     assert "jupyter_mlserve.web.publishing" in modules
     loaded = {module.partition(".")[0] for module in modules}
@@ -61,6 +83,8 @@ def test_the_web_node_loads_nothing_heavy(server: RunningServer) -> None:
     assert rooms <= {"_version", "web", "contract", "store", "access", "compute", "worker"}
     ours = {name for name in modules if name.startswith("jupyter_mlserve.worker.")}
     assert ours <= {"jupyter_mlserve.worker.frames"}
+    ours = {name for name in modules if name.startswith("jupyter_mlserve.compute.realtime.")}
+    assert {name.rpartition(".")[2] for name in ours} <= {"client", "config", "flight"}
 
 
 def test_the_server_speaks_of_no_trouble(server: RunningServer) -> None:
@@ -88,10 +112,12 @@ def test_every_trait_has_a_help_and_every_limit_a_trait() -> None:
     for name, trait in own.items():
         assert len(trait.help.split()) > 4, name
     wanted = {field.name for field in fields(ComputeConfig)}
-    wanted |= {field.name for field in fields(Settings)} - {"compute"}
+    wanted |= {OWN_TRAITS.get(field.name, field.name) for field in fields(RealtimeConfig)}
+    wanted |= {field.name for field in fields(Settings)} - {"compute", "realtime"}
     assert wanted | {"announce_to_kernels"} == set(own)
     defaults = MLServeApp().node_settings()
     assert defaults.compute == ComputeConfig()
+    assert defaults.realtime == RealtimeConfig()
     expected = Settings(defaults.data_dir)
     assert defaults == expected
 
@@ -109,7 +135,15 @@ def test_the_data_folder_is_in_jupyters_unless_said_otherwise(
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"call_timeout": 0}, {"max_workers": 0}, {"max_body_size": 0}, {"storage_quota": -1}]
+    "wrong",
+    [
+        {"call_timeout": 0},
+        {"max_workers": 0},
+        {"max_body_size": 0},
+        {"storage_quota": -1},
+        {"max_model_size": 0},
+        {"realtime_call_timeout": -1},
+    ],
 )
 def test_limits_that_make_no_sense_are_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(TraitError, match=next(iter(wrong))):

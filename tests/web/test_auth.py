@@ -28,6 +28,9 @@ ENDPOINTS = [
     ("GET", "api/AddOne/swagger.json"),
     ("GET", "api/AddOne/1.0/swagger.json"),
     ("GET", "api/AddOne/1.0/openapi.json"),
+    ("POST", "realtime-services/AddOne"),
+    ("POST", "realtime-services/AddOne/1.0"),
+    ("PATCH", "realtime-services/AddOne/1.0"),
     ("POST", "blobs/missing"),
     ("POST", "prepare"),
     ("PUT", "blobs/" + "0" * 64),
@@ -136,6 +139,10 @@ async def test_cookie_users_need_the_cross_site_token(http: Any, publish: Any) -
     assert reply.status == 200
     reply = await http("DELETE", "services/AddOne/1.0", token=None, headers={"Cookie": login})
     assert reply.status == 403
+    # A form is what a page of another origin can send without asking.
+    form = {"Cookie": login, "Content-Type": "multipart/form-data; boundary=b"}
+    reply = await http("POST", "realtime-services/A/1", "--b--", token=None, headers=form)
+    assert (reply.status, reply.json["exceptionType"]) == (403, "NotAllowed")
     foreign = {**headers, "Origin": "http://evil.example"}
     reply = await http("POST", "api/AddOne/1.0", {"x": 1}, token=None, headers=foreign)
     assert (reply.status, reply.json["exceptionType"]) == (403, "NotAllowed")
@@ -233,7 +240,7 @@ class TestNamedUsers:
         jp_server_config["ServerApp"]["identity_provider_class"] = NamedUsers
         return jp_server_config
 
-    async def test_what_belongs_to_whom(self, http: Any) -> None:
+    async def test_what_belongs_to_whom(self, http: Any, raw: Any) -> None:
         alice, bob = {"token": "alice-token"}, {"token": "bob-token"}
         failing = definition("y = 1 / x", description="Alice's.")
         assert (await http("POST", "services/Hers/1", failing, **alice)).status == 201
@@ -256,6 +263,18 @@ class TestNamedUsers:
             assert (reply.status, reply.json["exceptionType"]) == (403, "NotAllowed"), path
             assert "alice" in reply.json["message"]
         assert (await http("GET", "services/Hers/1", **alice)).json == [mine]
+
+        # A foreign model is refused before it has come.
+        form = ["Content-Type: multipart/form-data; boundary=b", f"Content-Length: {2**40}"]
+        for method, path in [
+            ("POST", "realtime-services/Hers"),
+            ("POST", "realtime-services/Hers/2"),
+            ("PATCH", "realtime-services/Hers/1"),
+        ]:
+            connection = await raw()
+            await connection.send(method, path, *form, token="bob-token")
+            status, _, answer = await connection.answer()
+            assert (status, json.loads(answer)["exceptionType"]) == (403, "NotAllowed"), path
 
         # Everybody may call; only the author sees where the code failed. Twice: the second time
         # the identities are remembered.
@@ -296,7 +315,8 @@ class TestAuthorizer:
     ) -> None:
         Recorder.answer = answer
         actions = {"GET": "read", "HEAD": "read"}
-        resources = {"services": "services", "prepare": "services", "api": "api", "blobs": "blobs"}
+        resources = dict.fromkeys(("services", "realtime-services", "prepare"), "services")
+        resources |= {"api": "api", "blobs": "blobs"}
         # Twice and in both directions: Jupyter's decorator is known to remember the first.
         for method, path in [*ENDPOINTS, *reversed(ENDPOINTS)]:
             Recorder.asked.clear()
@@ -310,14 +330,16 @@ class TestAuthorizer:
             assert Recorder.asked in ([expected], [] if scoring and answer else [expected])
 
     async def test_no_class_inherits_a_decorated_verb(self, jp_serverapp: Any) -> None:
-        from jupyter_mlserve.web import app
+        from jupyter_mlserve.web.addresses import HANDLERS
         from jupyter_mlserve.web.api import DocumentHandler, ScoringHandler
         from jupyter_mlserve.web.base import VERBS, MLServeHandler
         from jupyter_mlserve.web.blobs import BlobHandler
+        from jupyter_mlserve.web.realtime import RealtimeServiceHandler, RealtimeVersionHandler
         from jupyter_mlserve.web.status import UnknownHandler
 
-        classes = {cls for _, cls in app.HANDLERS}
+        classes = {cls for _, cls in HANDLERS}
         classes |= {DocumentHandler, ScoringHandler, BlobHandler, UnknownHandler}
+        classes |= {RealtimeServiceHandler, RealtimeVersionHandler}
         for cls in classes:
             own = [verb for verb in VERBS if verb.lower() in vars(cls)]
             assert own, cls

@@ -60,7 +60,9 @@ async def test_what_another_process_does_is_seen_at_once(
 def test_routes_are_kept_dropped_and_retired(tmp_path: Any) -> None:
     retired: list[str] = []
     with Catalog(str(tmp_path / "catalog")) as catalog:
-        routes = Routes(catalog, lambda state: state.definition, retired.append)
+        routes = Routes(
+            catalog, lambda state: state.definition, lambda route: retired.append(route.key)
+        )
         for version in ("1.0", "2.0"):
             body = made("y = x", version)
             catalog.publish(f"s{version}", body.to_json(), body.content_hash(), "me")

@@ -1,0 +1,70 @@
+"""Which handler answers at which address, below ``mlserve/``."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from tornado.routing import PathMatches, Rule
+from tornado.web import Application
+
+from .api import DocumentHandler, ScoringCall
+from .base import MLServeHandler
+from .blobs import BlobUpload, MissingBlobsHandler
+from .prepare import PrepareHandler
+from .realtime import ModelUpload, VersionUpload
+from .services import (
+    AllServicesHandler,
+    HistoryHandler,
+    NamedServiceHandler,
+    RollbackHandler,
+    StatesHandler,
+    VersionHandler,
+)
+from .status import StatusHandler, UnknownHandler
+from .targets import ExchangeTarget, Target
+
+if TYPE_CHECKING:
+    from .node import WebNode
+
+PART = r"([^/]+)"
+SERVICE = rf"services/{PART}"
+VERSION = rf"{SERVICE}/{PART}"
+
+# In this order. A trailing slash is tolerated everywhere.
+HANDLERS: tuple[tuple[str, type[MLServeHandler]], ...] = (
+    (r"status", StatusHandler),
+    (r"prepare", PrepareHandler),
+    (r"services", AllServicesHandler),
+    (rf"{SERVICE}/history", HistoryHandler),
+    (SERVICE, NamedServiceHandler),
+    (VERSION, VersionHandler),
+    (rf"{VERSION}/history", HistoryHandler),
+    (rf"{VERSION}/states", StatesHandler),
+    (rf"{VERSION}/rollback", RollbackHandler),
+    (r"blobs/missing", MissingBlobsHandler),
+)
+
+
+def rules(node: WebNode, application: Application, base_url: str) -> list[Rule]:
+    """For Jupyter's router; the last one answers what is at none of our addresses."""
+    prefix = re.escape(base_url.rstrip("/")) + "/mlserve"
+
+    def rule(pattern: str, target: Target) -> Rule:
+        return Rule(PathMatches(f"{prefix}/{pattern}/?$"), target)
+
+    scoring = ExchangeTarget(node, application, ScoringCall, "POST")
+    upload = ExchangeTarget(node, application, BlobUpload, "PUT")
+    model = ExchangeTarget(node, application, ModelUpload, "POST")
+    version = ExchangeTarget(node, application, VersionUpload, "POST", "PATCH")
+    document = Target(node, application, DocumentHandler)
+    unknown = Target(node, application, UnknownHandler)
+    return [
+        rule(rf"api/{PART}(?:/{PART})?/(swagger|openapi)\.json", document),
+        rule(rf"api/{PART}(?:/{PART})?", scoring),
+        *(rule(pattern, Target(node, application, cls)) for pattern, cls in HANDLERS),
+        rule(rf"blobs/{PART}", upload),
+        rule(rf"realtime-{SERVICE}", model),
+        rule(rf"realtime-{VERSION}", version),
+        Rule(PathMatches(rf"{prefix}(?:/.*)?$"), unknown),
+    ]
