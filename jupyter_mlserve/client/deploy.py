@@ -7,19 +7,21 @@ it needs only another import; beyond them there are ``sample``, ``files``, ``rol
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
+from contextlib import AbstractContextManager, nullcontext
 from types import TracebackType
 from typing import Any
 
-from ..contract.errors import BadRequest, ServiceNotFound
+from ..contract.errors import BadRequest, InvalidDefinition, ServiceNotFound
 from .discovery import find_server
+from .fluent import RealtimeDefinition, ServiceDefinition
 from .http import Connection, path_of
+from .lookup import looking_for
 from .misuse import WrongCall
 from .packaging import Parts, package, package_update
 from .publishing import PUBLISH_SECONDS, REPRESENTATION, Progress, Published, publish
-from .service import Service, service_object
+from .realtime import publish_realtime
+from .service import Service, is_realtime, service_object
+from .wording import in_arguments
 
 
 class MLServer:
@@ -92,15 +94,17 @@ class DeployClient:
         Parts: ``code_fn`` (a function) with ``init_fn``, or ``code_str`` with ``init_str``;
         ``inputs`` and ``outputs`` (name to type, or text such as ``"hp: float, wt: float"``);
         ``objects`` and ``models`` (name to value; the same thing); ``artifacts`` (names of files
-        the code writes); ``files`` (paths of files the code reads); ``alias``; ``description``;
+        the code writes); ``files`` (paths of files the code reads); ``exclude`` (names that the
+        code reads and can do without); ``alias``; ``description``;
         ``sample`` (inputs for a trial call); ``pool`` (``{"initial": 1, "max": 4}`` workers).
         What a function uses of its notebook (helpers, imports, models) travels with it.
 
         ``version=None``: the server gives a GUID. A version that is there already raises
         ``VersionExists``, unless ``update=True`` replaces it.
         """
-        made = package(Parts.of(parts))
-        return self._object(publish(self.connection, name, version, made, update, progress))
+        with in_arguments():
+            made = package(Parts.of(parts))
+            return self._object(publish(self.connection, name, version, made, update, progress))
 
     def redeploy_service(
         self,
@@ -113,19 +117,102 @@ class DeployClient:
         """Update a version (default: the newest). Parts as in ``deploy_service``; those that are
         left out keep what they are, an empty one (``inputs={}``) becomes empty."""
         current = self._definition(name, version)
-        made = package_update(Parts.of(parts), current)
-        published = publish(
-            self.connection,
-            name,
-            current["version"],
-            made,
-            update=True,
-            progress=progress,
-            must_exist=True,
-        )
+        given = Parts.of(parts)
+        if is_realtime(current):
+            changed = [key for key in parts if key not in ("alias", "description")]
+            if changed:
+                raise InvalidDefinition(
+                    f"{name} {current['version']} is a realtime service: it is its compiled model, "
+                    f"and has no {changed[0]}. Update the model with redeploy_realtime.",
+                    field=changed[0],
+                )
+        with in_arguments():
+            published = publish(
+                self.connection,
+                name,
+                current["version"],
+                package_update(given, current),
+                update=True,
+                progress=progress,
+                must_exist=True,
+            )
         return self._object(published)
 
     update = redeploy_service
+
+    def realtime_service(self, name: str) -> RealtimeDefinition:
+        """Start the definition of a realtime service:
+        ``client.realtime_service("N").version("1.0").serialized_model(bytes).deploy()``."""
+        return RealtimeDefinition(self, name)
+
+    def deploy_realtime(
+        self,
+        name: str,
+        version: str | None = None,
+        *,
+        serialized_model: bytes | None = None,
+        description: str | None = None,
+        alias: str | None = None,
+        update: bool = False,
+        progress: Progress | None = None,
+    ) -> Service:
+        """Publish a version of a realtime service and return its service object.
+
+        ``serialized_model`` are the bytes of ``jupyter_mlserve.serialize_model(model, sample)``.
+        The server tries the model before it answers. ``version=None``: the server gives a GUID.
+        A version that is there already raises ``VersionExists``, unless ``update=True`` replaces
+        its model.
+        """
+        if serialized_model is None:
+            raise WrongCall(
+                "There is no model: give serialized_model, the bytes of "
+                "jupyter_mlserve.serialize_model(model, sample)."
+            )
+        with in_arguments():
+            published = publish_realtime(
+                self.connection,
+                name,
+                version,
+                serialized_model,
+                description=description,
+                alias=alias,
+                update=update,
+                progress=progress,
+            )
+        return self._object(published)
+
+    def redeploy_realtime(
+        self,
+        name: str,
+        version: str | None = None,
+        *,
+        serialized_model: bytes | None = None,
+        description: str | None = None,
+        alias: str | None = None,
+        progress: Progress | None = None,
+    ) -> Service:
+        """Update a version (default: the newest) of a realtime service; what is left out keeps
+        what it is, ``description=""`` and ``alias=""`` take theirs away."""
+        current = self._definition(name, version)
+        if not is_realtime(current):
+            raise WrongCall(
+                f"{name} {current['version']} is a standard service, without a compiled model. "
+                "Update it with redeploy_service, or publish the model under another name or "
+                "version with deploy_realtime."
+            )
+        with in_arguments():
+            published = publish_realtime(
+                self.connection,
+                name,
+                str(current["version"]),
+                serialized_model,
+                description=description,
+                alias=alias,
+                update=True,
+                progress=progress,
+                must_exist=True,
+            )
+        return self._object(published)
 
     def _object(self, published: Published) -> Service:
         return service_object(self.connection, published.service)
@@ -140,7 +227,8 @@ class DeployClient:
         if name is None and version is not None:
             raise BadRequest("A version is of a service: give its name, too.", field="name")
         parts = [part for part in (name, version) if part is not None]
-        found = self.connection.request("GET", path_of("services", *parts))
+        with self._looking_for(name, version):
+            found = self.connection.request("GET", path_of("services", *parts))
         return found if isinstance(found, list) else [found]
 
     def get_service(self, name: str, version: str | None = None) -> Service:
@@ -150,25 +238,34 @@ class DeployClient:
     def _definition(self, name: str, version: str | None) -> dict[str, Any]:
         found = self.list_services(name, version)
         if not found:
-            raise ServiceNotFound(f"There is no service {name!r}. list_services() shows all.")
+            with self._looking_for(name, version):
+                raise ServiceNotFound(f"There is no service {name!r}.")
         return found[-1]
+
+    def _looking_for(self, name: str | None, version: str | None) -> AbstractContextManager[None]:
+        """Errors about what is not there name what is."""
+        if name is None:
+            return nullcontext()
+        return looking_for(self.list_services, name, version, str(self.address))
 
     # Managing -------------------------------------------------------------------------------
 
     def delete_service(self, name: str, version: str) -> bool:
         """Delete a version. Calls of it answer 410 afterwards. True."""
-        self.connection.request("DELETE", path_of("services", name, version))
+        with self._looking_for(name, version):
+            self.connection.request("DELETE", path_of("services", name, version))
         return True
 
     def rollback_service(self, name: str, version: str, state: int | None = None) -> Service:
         """Make an earlier state of a version current again (default: the one before)."""
-        answer = self.connection.request(
-            "POST",
-            path_of("services", name, version, "rollback"),
-            json={"state": state},
-            headers=REPRESENTATION,
-            timeout=PUBLISH_SECONDS,
-        )
+        with self._looking_for(name, version):
+            answer = self.connection.request(
+                "POST",
+                path_of("services", name, version, "rollback"),
+                json={"state": state},
+                headers=REPRESENTATION,
+                timeout=PUBLISH_SECONDS,
+            )
         return service_object(self.connection, answer["service"])
 
     rollback = rollback_service
@@ -177,96 +274,6 @@ class DeployClient:
         """What happened to a service or a version, oldest first. Keys: at (UTC), who, action
         ("publish", "update", "rollback", "delete"), name, version, state ({"id", "number"})."""
         parts = [part for part in (name, version) if part is not None]
-        answer = self.connection.request("GET", path_of("services", *parts, "history"))
+        with self._looking_for(name, version):
+            answer = self.connection.request("GET", path_of("services", *parts, "history"))
         return list(answer["history"])
-
-
-@dataclass
-class ServiceDefinition:
-    """The fluent form. Every method returns the definition itself; ``deploy`` and ``redeploy``
-    send it and return the service object."""
-
-    _client: DeployClient = field(repr=False)
-    _name: str
-    _version: str | None = None
-    _parts: dict[str, Any] = field(default_factory=dict)
-
-    def version(self, version: str) -> ServiceDefinition:
-        """The version; without one, ``deploy`` gets a GUID and ``redeploy`` takes the newest."""
-        self._version = version
-        return self
-
-    def description(self, description: str) -> ServiceDefinition:
-        """Free text for those who will call it."""
-        return self._set(description=description)
-
-    def alias(self, alias: str) -> ServiceDefinition:
-        """The name of the call in clients. Default: the function's name, else ``consume``."""
-        return self._set(alias=alias)
-
-    def code_fn(
-        self, code_fn: Callable[..., Any], init_fn: Callable[[], Any] | None = None
-    ) -> ServiceDefinition:
-        """A function to publish, and one that is run once in each worker before it."""
-        self._parts.pop("code_str", None)
-        self._parts.pop("init_str", None)
-        return self._set(code_fn=code_fn, **({"init_fn": init_fn} if init_fn else {}))
-
-    def code_str(self, code_str: str, init_str: str | None = None) -> ServiceDefinition:
-        """Code as text: inputs are its variables, outputs the variables it assigns."""
-        self._parts.pop("code_fn", None)
-        self._parts.pop("init_fn", None)
-        return self._set(code_str=code_str, **({"init_str": init_str} if init_str else {}))
-
-    def inputs(self, **inputs: Any) -> ServiceDefinition:
-        """Names and types, in order: ``inputs(hp=float, data=pandas.DataFrame)``."""
-        return self._set(inputs=inputs)
-
-    def outputs(self, **outputs: Any) -> ServiceDefinition:
-        """Names and types of what the code gives back."""
-        return self._set(outputs=outputs)
-
-    def models(self, **models: Any) -> ServiceDefinition:
-        """Objects the code uses, by name."""
-        return self._set(models={**self._parts.get("models", {}), **models})
-
-    def objects(self, **objects: Any) -> ServiceDefinition:
-        """The same as ``models``."""
-        return self._set(objects={**self._parts.get("objects", {}), **objects})
-
-    def artifacts(self, artifacts: Sequence[str]) -> ServiceDefinition:
-        """Names of files that the code writes; each reply carries them."""
-        return self._set(artifacts=list(artifacts))
-
-    def artifact(self, artifact: str) -> ServiceDefinition:
-        """One more name of a file that the code writes."""
-        return self._set(artifacts=[*self._parts.get("artifacts", []), artifact])
-
-    def files(self, files: Sequence[str | Path] | Mapping[str, str | Path]) -> ServiceDefinition:
-        """Files that the code reads: they lie in each call's working directory."""
-        return self._set(files=files)
-
-    def sample(self, **sample: Any) -> ServiceDefinition:
-        """Inputs for a trial call before the version is published."""
-        return self._set(sample=sample)
-
-    def pool(self, initial: int | None = None, max: int | None = None) -> ServiceDefinition:
-        """Workers (processes) of this version: how many from the start, and at most."""
-        pool = {"initial": initial, "max": max}
-        return self._set(pool={key: value for key, value in pool.items() if value is not None})
-
-    def deploy(self, *, update: bool = False) -> Service:
-        """Publish."""
-        return self._client.deploy_service(
-            self._name, version=self._version, update=update, **self._parts
-        )
-
-    def redeploy(self, version: str | None = None) -> Service:
-        """Update the version; what was not given keeps what it is."""
-        return self._client.redeploy_service(
-            self._name, version=version or self._version, **self._parts
-        )
-
-    def _set(self, **parts: Any) -> ServiceDefinition:
-        self._parts.update(parts)
-        return self

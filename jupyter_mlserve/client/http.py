@@ -11,10 +11,10 @@ import platform
 import secrets
 import ssl
 import weakref
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 from types import TracebackType
-from typing import Any
+from typing import IO, Any
 from urllib.parse import quote
 
 import httpx
@@ -33,6 +33,8 @@ REQUEST_SECONDS = 60.0
 USER_AGENT = f"jupyter_mlserve/{__version__} (Python {platform.python_version()})"
 
 Content = bytes | Callable[[], Iterator[bytes]]
+# Parts of a multipart/form-data body: name, file name (None: a plain field), content.
+Multipart = Sequence[tuple[str, tuple[str | None, bytes | IO[bytes]]]]
 
 
 def path_of(*parts: str) -> str:
@@ -69,6 +71,7 @@ class Connection:
         *,
         json: Any = None,
         content: Content | None = None,
+        multipart: Multipart | None = None,
         params: Mapping[str, str] | None = None,
         headers: Mapping[str, str] | None = None,
         timeout: float | None = None,
@@ -83,6 +86,7 @@ class Connection:
             path,
             json=json,
             content=content,
+            multipart=multipart,
             params=params,
             headers=headers,
             timeout=timeout,
@@ -106,6 +110,7 @@ class Connection:
         *,
         json: Any = None,
         content: Content | None = None,
+        multipart: Multipart | None = None,
         params: Mapping[str, str] | None = None,
         headers: Mapping[str, str] | None = None,
         timeout: float | None = None,
@@ -126,6 +131,7 @@ class Connection:
                     method,
                     base + path.lstrip("/"),
                     content=content() if callable(content) else content,
+                    files=multipart,
                     params=params,
                     headers=sent,
                     timeout=httpx.Timeout(seconds, connect=CONNECT_SECONDS),

@@ -44,6 +44,7 @@ class Parts:
     models: Mapping[str, Any] | None = None
     artifacts: Sequence[str] | None = None
     files: Sequence[str | Path] | None = None
+    exclude: Sequence[str] | None = None
     alias: str | None = None
     description: str | None = None
     sample: Mapping[str, Any] | None = None
@@ -79,7 +80,7 @@ def package(parts: Parts) -> Publishable:
     """A new version: everything that was given."""
     if not parts.has_code:
         raise InvalidDefinition("There is no code: give code_fn or code_str.", field="code")
-    capture = capture_code(parts, parts.inputs, parts.outputs, exclude=())
+    capture = capture_code(parts, parts.inputs, parts.outputs)
     capture.body.update(labels(parts))
     if parts.pool is not None:
         capture.body["mlserve"]["pool"] = dict(parts.pool)
@@ -191,10 +192,13 @@ def merged_prelude(
     return [*new, *(entry for entry in stays if entry.get("object", "") in {"", *objects})]
 
 
-def capture_code(parts: Parts, inputs: Any, outputs: Any, *, exclude: Sequence[str]) -> Capture:
+def capture_code(
+    parts: Parts, inputs: Any, outputs: Any, *, exclude: Sequence[str] = ()
+) -> Capture:
     """Pack the code and what it uses. Raises InvalidDefinition naming what cannot travel."""
     from ..notebook.capture import capture_cell, capture_function
 
+    exclude = [*exclude, *(parts.exclude or ())]
     init = parts.init_fn if parts.init_fn is not None else parts.init_str
     if parts.code_fn is not None:
         namespace = ChainMap(parts.all_objects, getattr(parts.code_fn, "__globals__", {}))

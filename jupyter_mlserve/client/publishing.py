@@ -102,15 +102,11 @@ def publish(
     Raises ``TrialFailed`` with the author's traceback when the code does not load or its sample
     call fails; nothing is published then.
     """
-    report = Report(name, version)
-    started = time.monotonic()
-    try:
-        published = _publish(connection, name, version, capture, update, progress, must_exist)
-    except BaseException as error:
-        report.failed(error, time.monotonic() - started)
-        raise
-    report.done(published)
-    return published
+    return reported(
+        name,
+        version,
+        lambda: _publish(connection, name, version, capture, update, progress, must_exist),
+    )
 
 
 def _publish(
@@ -122,8 +118,7 @@ def _publish(
     progress: Progress | None,
     must_exist: bool,
 ) -> Published:
-    if update and version is None:
-        raise VersionExists("An update needs the version that is to be updated.", field="version")
+    check_update(update, version)
     started = time.monotonic()
     sent = send_blobs(connection, capture.blobs, progress)
     uploaded = time.monotonic()
@@ -139,19 +134,44 @@ def _publish(
                 raise
             sent += send_blobs(connection, capture.blobs, progress)
     finished = time.monotonic()
+    return published_from(
+        connection,
+        action,
+        answer,
+        {
+            "upload": uploaded - started,
+            "publish": finished - uploaded,
+            "total": finished - started,
+        },
+        sent=sent,
+        known=sum(size_of(blob) for blob in capture.blobs.values()) - sent,
+    )
+
+
+def check_update(update: bool, version: str | None) -> None:
+    if update and version is None:
+        raise VersionExists("An update needs the version that is to be updated.", field="version")
+
+
+def published_from(
+    connection: Connection,
+    action: str,
+    answer: Mapping[str, Any],
+    timings: dict[str, float],
+    *,
+    sent: int,
+    known: int = 0,
+) -> Published:
+    """From the server's answer to a publish ("published") or an update ("updated")."""
     urls = {key: connection.address.absolute(url) for key, url in answer.get("urls", {}).items()}
     return Published(
         action="unchanged" if answer.get("unchanged") else action,
         service=answer["service"],
         urls=urls,
         trial=answer.get("trial"),
-        timings={
-            "upload": uploaded - started,
-            "publish": finished - uploaded,
-            "total": finished - started,
-        },
+        timings=timings,
         sent_bytes=sent,
-        known_bytes=sum(size_of(blob) for blob in capture.blobs.values()) - sent,
+        known_bytes=known,
     )
 
 
@@ -239,6 +259,19 @@ def read_chunks(blob: Blob) -> Iterator[bytes]:
         view = memoryview(blob)
         for start in range(0, len(view), CHUNK):
             yield bytes(view[start : start + CHUNK])
+
+
+def reported(name: str, version: str | None, work: Callable[[], Published]) -> Published:
+    """Do the work of a publish, and report how it went."""
+    report = Report(name, version)
+    started = time.monotonic()
+    try:
+        published = work()
+    except BaseException as error:
+        report.failed(error, time.monotonic() - started)
+        raise
+    report.done(published)
+    return published
 
 
 class Report:

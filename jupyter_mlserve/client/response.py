@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from importlib.util import find_spec
 from pathlib import Path
@@ -31,24 +31,36 @@ class ServiceResponse:
         self.api = api
         self.error: str = body.get("errorMessage") or ""
         self.console_output: str = body.get("consoleOutput") or ""
-        self.raw_outputs: dict[str, Any] = dict(body.get("outputParameters") or {})
+        self._raw: dict[str, Any] = dict(body.get("outputParameters") or {})
         self.artifacts: dict[str, str | None] = dict(body.get("outputFiles") or {})
         self.changed_files: list[str] = list(body.get("changedFiles") or ())
         self._declared = {str(param["name"]): param for param in outputs}
         self._decoded: dict[str, Any] = {}
 
     @property
+    def raw_outputs(self) -> dict[str, Any]:
+        """All outputs by name, as JSON."""
+        return self._raw
+
+    @property
     def outputs(self) -> dict[str, Any]:
         """All outputs by name, as Python values."""
-        return {name: self.output(name) for name in self.raw_outputs}
+        return {name: self.output(name) for name in self._names}
 
     def output(self, name: str) -> Any:
         """One output as a Python value."""
-        if name not in self.raw_outputs:
-            raise NotInReply(_nothing_named("output", name, self.raw_outputs))
+        if name not in self._names:
+            raise NotInReply(_nothing_named("output", name, self._names))
         if name not in self._decoded:
-            self._decoded[name] = decode_output(self.raw_outputs[name], self._declared.get(name))
+            self._decoded[name] = self._decode(name)
         return self._decoded[name]
+
+    @property
+    def _names(self) -> list[str]:
+        return list(self.raw_outputs)
+
+    def _decode(self, name: str) -> Any:
+        return decode_output(self.raw_outputs[name], self._declared.get(name))
 
     def artifact(self, name: str, decode: bool = True, encoding: str | None = None) -> Any:
         """A file that the code wrote: bytes, or text if an ``encoding`` such as "utf-8" is given,
@@ -77,7 +89,7 @@ class ServiceResponse:
         lines = [f"<ServiceResponse of {self.api}>"]
         if self.error:
             lines.append(f"  error: {self.error}")
-        for name in self.raw_outputs:
+        for name in self._names:
             text = repr(self.output(name))
             lines.append(f"  {name}:" + (f" {text}" if "\n" not in text else _indented(text)))
         for name, content in self.artifacts.items():
@@ -88,7 +100,7 @@ class ServiceResponse:
 
     def _repr_html_(self) -> str:
         rows = []
-        for name in self.raw_outputs:
+        for name in self._names:
             value = self.output(name)
             html = getattr(value, "_repr_html_", None)
             drawn = html() if html is not None else None
@@ -139,6 +151,6 @@ def _indented(text: str) -> str:
     return "".join(f"\n    {line}" for line in text.splitlines())
 
 
-def _nothing_named(kind: str, name: str, known: Mapping[str, Any]) -> str:
+def _nothing_named(kind: str, name: str, known: Iterable[str]) -> str:
     there = ", ".join(known) or "none at all"
     return f"The reply has no {kind} {name!r}; it has: {there}."

@@ -15,13 +15,16 @@ from html import escape
 from typing import Any
 
 from ..contract.errors import InvalidInput
-from ..contract.types import to_text, type_text
+from ..contract.types import type_text
+from .docs import call_doc, class_doc
 from .http import Connection, path_of
 from .misuse import WrongCall
 from .response import NEEDS, ServiceResponse, decode_output, describe_params, html_table
 
 # The server ends a call by its own limits; this only ends the wait for a server that hangs.
 CONSUME_SECONDS = 600.0
+# Characters of a type in a signature.
+LONGEST_TYPE = 200
 
 
 class TypeName(str):
@@ -163,30 +166,43 @@ def service_object(connection: Connection, definition: Mapping[str, Any]) -> Ser
     """The object for one version, of a class made for it."""
     alias = str(definition.get("operationId") or "consume")
     # An alias that would hide a method of every service gives way; `consume` is always there.
-    call_name = "consume" if hasattr(Service, alias) else alias
+    base = kind_of(definition)
+    call_name = "consume" if hasattr(base, alias) else alias
     signature = make_signature(list(definition.get("inputParameterDefinitions") or ()))
-    call = call_method(call_name, signature, definition)
+    call = call_method(base, call_name, signature, definition)
     members: dict[str, Any] = {
         "__doc__": class_doc(call_name, definition),
-        "__module__": Service.__module__,
+        "__module__": base.__module__,
         "_call_name": call_name,
         "_signature": signature,
         "consume": call,
         "__call__": call,
         call_name: call,
     }
-    made = type(camel_case(str(definition["name"])) + "Service", (Service,), members)
+    made = type(camel_case(str(definition["name"])) + "Service", (base,), members)
     found: Service = made(connection, definition)
     return found
 
 
+def is_realtime(definition: Mapping[str, Any]) -> bool:
+    return definition.get("runtimeType") == "Realtime"
+
+
+def kind_of(definition: Mapping[str, Any]) -> type[Service]:
+    if is_realtime(definition):
+        from .realtime_service import RealtimeService
+
+        return RealtimeService
+    return Service
+
+
 def call_method(
-    name: str, signature: inspect.Signature, definition: Mapping[str, Any]
+    base: type[Service], name: str, signature: inspect.Signature, definition: Mapping[str, Any]
 ) -> Callable[..., ServiceResponse]:
     """The method that consumes the service, with the signature that its inputs make."""
 
     def call(service: Service, /, *args: Any, **inputs: Any) -> ServiceResponse:
-        return Service.consume(service, *args, **inputs)
+        return base.consume(service, *args, **inputs)
 
     own = "self" if "self" not in signature.parameters else "service"
     first = inspect.Parameter(own, inspect.Parameter.POSITIONAL_OR_KEYWORD)
@@ -241,7 +257,9 @@ def annotation_of(param: Mapping[str, Any]) -> Any:
     simple |= {"bytes": bytes, "list": list, "dict": dict}
     found = simple.get(str(param["type"]))
     if found is None:
-        return TypeName(type_text(param))
+        text = type_text(param)
+        # A wide frame would fill a page; the help of the call lists its columns.
+        return TypeName(text if len(text) <= LONGEST_TYPE else text.partition("[")[0])
     nullable = param.get("optional") and param.get("default") is None
     return TypeName(f"{found.__name__} | None") if nullable else found
 
@@ -259,9 +277,9 @@ def encode_input(value: Any, param: Mapping[str, Any]) -> Any:
     try:
         return encode_value(value, param)
     except InputError as error:
-        raise InvalidInput(
-            field=str(param["name"]), expected=error.expected, got=error.got
-        ) from None
+        # The field may be a column of it, or a cell: "df.wt[3]".
+        field = error.field or str(param["name"])
+        raise InvalidInput(field=field, expected=error.expected, got=error.got) from None
 
 
 def encoded(params: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
@@ -273,38 +291,6 @@ def encoded(params: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
         }
         for param in params
     ]
-
-
-def call_doc(definition: Mapping[str, Any]) -> str:
-    lines = [f"Consume the service {definition['name']}, version {definition['version']}.", ""]
-    if definition.get("description"):
-        lines += [str(definition["description"]), ""]
-    params = list(definition.get("inputParameterDefinitions") or ())
-    if params:
-        lines.append("Inputs:")
-    lines += [f"    {to_text(param)}" for param in params]
-    lines.append("Outputs, by name in the ServiceResponse:")
-    for param in definition.get("outputParameterDefinitions") or ():
-        lines.append(f"    {param['name']}: {type_text(param)}")
-    for file in definition.get("outputFileNames") or ():
-        lines.append(f"    {file} (a file: .artifact({str(file)!r}))")
-    lines += [
-        "",
-        "Raises InvalidInput for a wrong input (before it is sent, where that can be told), and",
-        "ServiceFailed when the service's own code fails.",
-    ]
-    return "\n".join(lines)
-
-
-def class_doc(call_name: str, definition: Mapping[str, Any]) -> str:
-    text = str(definition.get("description") or f"The published service {definition['name']}.")
-    by = f", published by {definition.get('versionPublishedBy')}"
-    when = str(definition.get("creationTime") or "")[:19].replace("T", " ")
-    return (
-        f"{text}\n\nService {definition['name']}, version {definition['version']}"
-        f"{by if definition.get('versionPublishedBy') else ''}{f', {when}' if when else ''}.\n"
-        f"Call it with .{call_name}(...); .capabilities() and .swagger() describe it."
-    )
 
 
 def camel_case(name: str) -> str:

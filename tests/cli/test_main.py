@@ -75,14 +75,20 @@ def test_list(server: RunningServer, capsys: pytest.CaptureFixture[str]) -> None
     where = ["--server", server.url, "--token", server.token]
     assert main(["list", "CliList", *where]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0].split() == ["service", "version", "created", "by", "inputs", "outputs"]
-    assert [line.split()[:2] for line in lines[1:]] == [["CliList", "1.0"], ["CliList", "2.0"]]
+    columns = ["service", "version", "kind", "created", "by", "inputs", "outputs"]
+    assert lines[0].split() == columns
+    assert [line.split()[:3] for line in lines[1:]] == [
+        ["CliList", "1.0", "standard"],
+        ["CliList", "2.0", "standard"],
+    ]
     assert "x: int = 3" in lines[1]
     assert main(["list", "--json", *where]) == 0
     found = json.loads(capsys.readouterr().out)
     assert {"1.0", "2.0"} <= {one["version"] for one in found if one["name"] == "CliList"}
     assert main(["list", "Nobody", *where]) == 1
     assert "no service named 'Nobody'" in capsys.readouterr().err
+    assert main(["list", "clilist", *where]) == 1
+    assert "Did you mean 'CliList'?" in capsys.readouterr().err
 
 
 def test_token_opens_the_services(

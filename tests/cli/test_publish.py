@@ -7,9 +7,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import nbformat
+import pytest
 from support.running_server import RunningServer
 
 from jupyter_mlserve import DeployClient
+from jupyter_mlserve.cli.main import main
 
 from .conftest import Run
 
@@ -57,6 +59,40 @@ def test_a_notebook_is_run_in_its_folder_and_what_it_publishes_is_told(
     )
     assert again.returncode == 0, again.stderr
     assert [line.split()[2] for line in again.stdout.splitlines()[1:]] == ["unchanged"] * 2
+
+
+TRAIN = """
+import pandas as pd
+from sklearn.linear_model import LinearRegression
+data = pd.DataFrame({"y": [1.0, 2.0, 4.0, 8.0], "x": [0.0, 1.0, 2.0, 3.0]})
+model = LinearRegression().fit(data[["x"]], data["y"])
+""".strip()
+
+
+def test_realtime_services_count_and_their_refusals_too(
+    server: RunningServer,
+    run: Run,
+    notebook: MakeNotebook,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    where = ["--server", server.url, "--token", server.token]
+    line = "%publish_realtime CliRealtime model --version 1.0 --sample data --response y"
+    unfit = "%publish_realtime CliUnfit LinearRegression() --version 1.0 --sample data"
+    done = run("publish", str(notebook([LOAD, TRAIN, line, unfit])), *where)
+    assert done.returncode == 1
+    assert "Cell 4 of" in done.stderr
+    assert [row.split()[:3] for row in done.stdout.splitlines()[1:]] == [
+        ["CliRealtime", "1.0", "published"],
+        ["CliUnfit", "1.0", "failed"],
+    ]
+    with DeployClient(server.url, auth=server.token) as client:
+        reply = client.get_service("CliRealtime").consume({"x": [1.0]})
+    assert reply.output("outputData")["y_Pred"].tolist() == pytest.approx([2.6])
+    assert main(["list", "CliRealtime", *where]) == 0
+    listed = capsys.readouterr().out.splitlines()
+    assert listed[1].split()[:3] == ["CliRealtime", "1.0", "realtime"]
+    assert "inputData: DataFrame[x: float]" in listed[1]
+    assert "outputData: DataFrame[y_Pred: float]" in listed[1]
 
 
 def test_a_failing_cell_shows_its_traceback_and_number(
