@@ -19,6 +19,7 @@ from .describe import (
 )
 from .document import Card, Cell, Code, Facts, Mono, Note, Part, Section, Table
 from .parts import (
+    address_rows,
     addresses,
     calling,
     captured,
@@ -35,21 +36,31 @@ from .parts import (
     trial_parts,
     warnings_of,
 )
+from .proof import is_realtime, kind_text, model_rows, realtime_parts
 
 if TYPE_CHECKING:
     from ..client.publishing import Published
     from ..client.response import ServiceResponse
     from .capture import Capture
+    from .realtime import Compiled
 
 Service = Mapping[str, Any]
+_SIGNATURE = 120  # characters of inputs or outputs in a list
 
 
 def published_card(
-    published: Published, capture: Capture | None, *, guid: bool = False, seconds: float = 0.0
+    published: Published,
+    capture: Capture | None,
+    *,
+    compiled: Compiled | None = None,
+    guid: bool = False,
+    seconds: float = 0.0,
 ) -> Card:
     """The answer to a publish or an update.
 
-    ``guid`` is True when the author named no version; ``seconds`` is the whole magic's time.
+    ``capture`` is what travelled of a cell, ``compiled`` the model of a realtime service; an
+    update of a part has neither. ``guid`` is True when the author named no version; ``seconds``
+    is the whole magic's time.
     """
     service, urls, trial = published.service, published.urls, published.trial or {}
     state = {"published": "published", "updated": "updated", "unchanged": "unchanged"}
@@ -72,13 +83,23 @@ def published_card(
                 "info",
             )
         )
-    card.parts += addresses(service, urls)
-    card.parts += trial_parts(service, trial)
+    card.parts += where(service, urls)
+    if compiled is not None:
+        card.parts += realtime_parts(service, compiled=compiled, trial=trial)
+    elif not is_realtime(service):
+        card.parts += trial_parts(service, trial)
     card.parts.append(calling(service, urls, opened=published.action == "published"))
     if capture is not None:
         card.parts.append(captured(capture))
-    card.parts.append(times(published, capture, seconds))
+    card.parts.append(times(published, capture, compiled, seconds))
     return card
+
+
+def where(service: Service, urls: Mapping[str, str]) -> list[Part]:
+    """Where a version is called, and in short what it is: a signature, or a model."""
+    if not is_realtime(service):
+        return addresses(service, urls)
+    return [Facts([*address_rows(service, urls), *model_rows(service)])]
 
 
 def dry_run_card(name: str, version: str | None, capture: Capture) -> Card:
@@ -104,6 +125,22 @@ def dry_run_card(name: str, version: str | None, capture: Capture) -> Card:
     return card
 
 
+def realtime_dry_run_card(
+    name: str, version: str | None, description: str | None, compiled: Compiled
+) -> Card:
+    """What would be published of a model: it is compiled and proven, and nothing is sent."""
+    card = Card(
+        title=name,
+        badge=version or "(a new GUID)",
+        state=f"dry run: compiled and proven in {seconds_text(compiled.seconds)}, nothing was sent",
+        tone="info",
+        subtitle=description or "",
+    )
+    card.parts.append(Facts(model_rows(compiled.service)))
+    card.parts += realtime_parts(compiled.service, compiled=compiled)
+    return card
+
+
 def service_card(
     service: Service,
     urls: Mapping[str, str],
@@ -120,7 +157,8 @@ def service_card(
         subtitle=str(service.get("description") or ""),
     )
     ours = service.get("mlserve") or {}
-    card.parts += addresses(service, urls)
+    realtime = is_realtime(service)
+    card.parts += where(service, urls)
     rows: list[tuple[str, Cell | Sequence[Cell]]] = [
         ("published", moment_text(service.get("creationTime"))),
         ("you may", permission(service)),
@@ -130,8 +168,12 @@ def service_card(
         changed = moment_text(state.get("creationTime"))
         rows.insert(1, ("state", f"{state['number']}, by {state.get('author')}, {changed}"))
     card.parts.append(Facts(rows))
+    if realtime:
+        card.parts += realtime_parts(service)
     card.parts.append(calling(service, urls, opened=True))
-    if code:
+    if code and realtime:
+        card.parts.append(Note("There is no code: a realtime service is a compiled model."))
+    elif code:
         card.parts += code_parts(service)
     if ours.get("interpreter"):
         card.parts.append(environment(service))
@@ -161,7 +203,7 @@ def rolled_back_card(
         state="rolled back" + (f" to state {number}" if number is not None else ""),
         subtitle=str(service.get("description") or ""),
     )
-    card.parts += addresses(service, urls)
+    card.parts += where(service, urls)
     card.parts.append(Section("History", [history_table(history)], open=True))
     return card
 
@@ -184,7 +226,12 @@ def list_card(services: Sequence[Service], where: str, name: str | None) -> Card
     )
     if not services:
         card.state = f"none on {where}"
-        card.parts.append(Note("Publish one: %%publish_service NAME --version 1.0"))
+        card.parts.append(
+            Note(
+                "Publish one: %%publish_service NAME --version 1.0, or a model alone:"
+                " %publish_realtime NAME MODEL --version 1.0"
+            )
+        )
         return card
     rows: list[list[Cell]] = []
     for wanted in sorted(names, key=str.lower):
@@ -194,14 +241,15 @@ def list_card(services: Sequence[Service], where: str, name: str | None) -> Card
                 [
                     Mono(wanted) if position == 0 else "",
                     Mono(str(one["version"])),
-                    params_text(one.get("inputParameterDefinitions") or ()),
-                    params_text(one.get("outputParameterDefinitions") or ()),
+                    kind_text(one),
+                    params_text(one.get("inputParameterDefinitions") or (), _SIGNATURE),
+                    params_text(one.get("outputParameterDefinitions") or (), _SIGNATURE),
                     str(one.get("description") or ""),
                     str(one.get("versionPublishedBy") or ""),
-                    moment_text(one.get("creationTime"))[:16],  # to the minute
+                    moment_text(one.get("creationTime"), seconds=False),
                 ]
             )
-    columns = ["name", "version", "inputs", "outputs", "description", "by", "published"]
+    columns = ["name", "version", "kind", "inputs", "outputs", "description", "by", "published"]
     card.parts.append(Table(columns, rows))
     return card
 

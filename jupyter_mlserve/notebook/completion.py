@@ -13,7 +13,7 @@ from __future__ import annotations
 import re
 import threading
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -106,12 +106,18 @@ class Completion:
             ]
         option = words[-1] if words else ""
         if option in actions and actions[option].nargs != 0:
+            if magic == "publish_realtime" and option in ("-s", "--sample"):
+                return self._variables(is_frame)
+            if option == "--response":
+                return self._columns(words)
             return self._values(option, positionals(parser, words))
         given = positionals(parser, words)
         if magic == "mlserve":
             return [] if given else [(word, "keyword") for word in parser._actions[0].choices]
         if not given:
             return [(name, "service") for name in self.services.names()]
+        if magic == "publish_realtime":
+            return self._variables(is_model) if len(given) == 1 else []
         if magic == "consume_service":
             taken = {word.partition("=")[0] for word in words if "=" in word}
             version = value_after(words, _VERSIONED)
@@ -122,16 +128,37 @@ class Completion:
     def _values(self, option: str, given: Sequence[str]) -> Iterable[tuple[str, str]]:
         if option in _VERSIONED and given:
             return [(version, "version") for version in self.services.versions(given[0])]
-        if option in _VARIABLES or option in _FUNCTIONS:
-            hidden = getattr(self.shell, "user_ns_hidden", {})
-            return [
-                (name, "instance")
-                for name, value in sorted(self.shell.user_ns.items())
-                if not name.startswith("_")
-                and name not in hidden
-                and (option in _VARIABLES or callable(value))
-            ]
-        return []
+        if option in _VARIABLES:
+            return self._variables()
+        return self._variables(callable) if option in _FUNCTIONS else []
+
+    def _variables(self, wanted: Callable[[Any], bool] | None = None) -> list[tuple[str, str]]:
+        """The notebook's own variables, those that are wanted."""
+        hidden = getattr(self.shell, "user_ns_hidden", {})
+        return [
+            (name, "instance")
+            for name, value in sorted(self.shell.user_ns.items())
+            if not name.startswith("_") and name not in hidden and (not wanted or wanted(value))
+        ]
+
+    def _columns(self, words: Sequence[str]) -> list[tuple[str, str]]:
+        """The columns of the sample that the line names; else those of all frames."""
+        sample = self.shell.user_ns.get(value_after(words, {"-s", "--sample"}))
+        named = [sample] if is_frame(sample) else []
+        frames = named or [self.shell.user_ns[name] for name, _ in self._variables(is_frame)]
+        names = {str(name) for frame in frames[:20] for name in list(frame.columns)[:500]}
+        return [(name, "column") for name in sorted(names) if " " not in name]
+
+
+def is_model(value: Any) -> bool:
+    """Whether it looks like an estimator; nothing is imported to find out."""
+    return not isinstance(value, type) and (
+        hasattr(type(value), "get_params") or type(value).__name__ == "Booster"
+    )
+
+
+def is_frame(value: Any) -> bool:
+    return type(value).__name__ == "DataFrame" and hasattr(value, "columns")
 
 
 class Services:

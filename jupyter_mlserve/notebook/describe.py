@@ -40,8 +40,11 @@ def seconds_text(seconds: float | None) -> str:
     return f"{seconds:.2f} s" if seconds < 9.995 else f"{seconds:.0f} s"
 
 
-def moment_text(stamp: str | None) -> str:
-    """A time stamp of the server (UTC, ISO 8601) as local time to the second; odd ones as is."""
+def moment_text(stamp: str | None, *, seconds: bool = True) -> str:
+    """A time stamp of the server (UTC, ISO 8601) as local time with its zone; odd ones as is.
+
+    Local is where the kernel runs, which need not be where the reader is: so the zone is said.
+    """
     if not stamp:
         return ""
     text = stamp.replace("Z", "+00:00")
@@ -55,12 +58,19 @@ def moment_text(stamp: str | None) -> str:
         return stamp
     if moment.tzinfo is None:
         moment = moment.replace(tzinfo=timezone.utc)
-    return moment.astimezone().strftime("%Y-%m-%d %H:%M:%S")
+    local = moment.astimezone()
+    offset = local.strftime("%z")  # "+0530"; the zone's name is not the same on all systems
+    zone = "UTC" if not local.utcoffset() else f"{offset[:3]}:{offset[3:5]}"
+    return f"{local:%Y-%m-%d %H:%M:%S} {zone}" if seconds else f"{local:%Y-%m-%d %H:%M} {zone}"
 
 
-def params_text(params: Iterable[Mapping[str, Any]]) -> str:
-    """``hp: float, wt: float = 2.8``, as ``-i`` takes it; "none" when there are none."""
-    return params_to_text(list(params)) or "none"
+def params_text(params: Iterable[Mapping[str, Any]], limit: int = 0) -> str:
+    """``hp: float, wt: float = 2.8``, as ``-i`` takes it; "none" when there are none.
+
+    ``limit``: cut at so many characters.
+    """
+    text = params_to_text(list(params)) or "none"
+    return text if not limit or len(text) <= limit else text[: limit - 1] + "…"
 
 
 def json_text(value: Any, limit: int = 200) -> str:
@@ -79,5 +89,5 @@ def inputs_text(inputs: Mapping[str, Any], limit: int = 120) -> str:
 
 
 def count_text(number: int, one: str, many: str = "") -> str:
-    """``1 state``, ``3 states``."""
-    return f"{number} {one if number == 1 else many or one + 's'}"
+    """``1 state``, ``3,000 states``."""
+    return f"{number:,} {one if number == 1 else many or one + 's'}"

@@ -17,6 +17,8 @@ _T = TypeVar("_T")
 _CARDS: WeakKeyDictionary[object, Card] = WeakKeyDictionary()
 _TYPES = (
     ("jupyter_mlserve.client.service", "Service"),
+    # Named too, because it has a text form of its own, which IPython would find before Service's.
+    ("jupyter_mlserve.client.realtime_service", "RealtimeService"),
     ("jupyter_mlserve.client.response", "ServiceResponse"),
     ("jupyter_mlserve.notebook.manage", "ServiceList"),
 )

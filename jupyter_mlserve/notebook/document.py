@@ -76,6 +76,28 @@ class Note:
 
 
 @dataclass(frozen=True)
+class Meter:
+    """A finding, and where it stands between two ends: a scale in a notebook, else the sentence.
+
+    text: the sentence; share: the place on the scale, 0 (the good end) to 1; low, high: what the
+    ends mean; label: what the scale is, for those who hear it.
+    """
+
+    text: str
+    share: float
+    low: str
+    high: str
+    label: str
+
+
+@dataclass(frozen=True)
+class Beside:
+    """Parts side by side where there is room for it, else one below the other."""
+
+    parts: Sequence[Part]
+
+
+@dataclass(frozen=True)
 class Section:
     """Parts under a heading that can be folded.
 
@@ -90,7 +112,7 @@ class Section:
     html_only: bool = False
 
 
-Part = Facts | Table | Code | Note | Section
+Part = Facts | Table | Code | Note | Meter | Beside | Section
 
 
 @dataclass

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from html import escape
 from urllib.parse import urlsplit
 
-from .document import Card, Cell, Code, Facts, Link, Mono, Note, Part, Section, Table
+from .document import Beside, Card, Cell, Code, Facts, Link, Meter, Mono, Note, Part, Section, Table
 
 _MARKS = {"ok": "✓", "info": "i", "warning": "!", "error": "✕"}
 _SPOKEN = {"ok": "Done", "info": "Information", "warning": "Warning", "error": "Error"}
@@ -87,6 +87,15 @@ font-variant-numeric:tabular-nums}
 .jp-mlserve details>:not(summary){margin:0 0 10px}
 .jp-mlserve details details{margin:0;border-top:0}
 .jp-mlserve details details summary{padding:2px 0 4px;font-weight:500}
+.jp-mlserve .mls-beside{display:flex;flex-wrap:wrap;align-items:flex-start;gap:10px 44px}
+.jp-mlserve .mls-beside>*{min-width:0;max-width:100%;margin:0}
+.jp-mlserve .mls-beside>.mls-facts{flex:1 1 20rem}
+.jp-mlserve .mls-finding{font-size:14px;overflow-wrap:anywhere}
+.jp-mlserve .mls-scale{position:relative;max-width:34rem;height:6px;margin:9px 6px 4px;
+border-radius:3px;background:var(--mls-line)}
+.jp-mlserve .mls-scale span{position:absolute;top:-4px;width:14px;height:14px;margin-left:-7px;
+border:3px solid var(--jp-layout-color0,Canvas);border-radius:50%;background:var(--mls-ok)}
+.jp-mlserve .mls-ends{display:flex;justify-content:space-between;max-width:calc(34rem + 12px)}
 .jp-mlserve .mls-label{margin:0 0 3px;font-weight:500;color:var(--mls-dim)}
 .jp-mlserve .mls-small{margin:3px 0 0;font-size:12px;color:var(--mls-dim)}
 """
@@ -122,6 +131,10 @@ def _part(part: Part) -> str:
         return _code(part)
     if isinstance(part, Table):
         return _table(part)
+    if isinstance(part, Meter):
+        return _meter(part)
+    if isinstance(part, Beside):
+        return f'<div class="mls-beside">{"".join(map(_part, part.parts))}</div>'
     return _section(part)
 
 
@@ -156,6 +169,20 @@ def _table(table: Table) -> str:
     return (
         f'<div class="mls-wide"><table>{caption}<thead><tr>{head}</tr></thead>'
         f"<tbody>{rows}</tbody></table>{more}</div>"
+    )
+
+
+def _meter(part: Meter) -> str:
+    share = round(100 * min(max(part.share, 0.0), 1.0), 1)
+    spoken = (
+        f'role="meter" aria-label="{_e(part.label)}" aria-valuemin="0" aria-valuemax="100"'
+        f' aria-valuenow="{share}" aria-valuetext="{_e(part.text)}"'
+    )
+    return (
+        f'<div class="mls-proof"><div class="mls-finding">{_e(part.text)}</div>'
+        f'<div class="mls-scale" {spoken}><span style="left:{share}%"></span></div>'
+        f'<div class="mls-ends mls-small" aria-hidden="true"><span>{_e(part.low)}</span>'
+        f"<span>{_e(part.high)}</span></div></div>"
     )
 
 

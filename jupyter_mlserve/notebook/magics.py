@@ -14,28 +14,10 @@ from typing import Any
 from IPython.core.magic import Magics, cell_magic, line_magic, magics_class, no_var_expand
 from IPython.core.magic_arguments import argument, kwds, magic_arguments
 
+from . import help_texts as say
 from .arguments import parse
 from .failures import plainly
 from .session import Session
-
-NAME = "name of the service"
-VERSION = "the version, for example 1.0"
-NEWEST = VERSION + " (default: the newest)"
-DESCRIPTION = "what the service does, in a sentence, for those who call it"
-ALIAS = "the operation's name in swagger and in clients"
-INPUTS = (
-    'the inputs, "name: type" with commas between: "hp: float, wt: float = 2.8, df: DataFrame[a:'
-    ' int]". Types: bool int float str numpy.array numpy.matrix DataFrame datetime bytes list dict'
-)
-OUTPUTS = 'the outputs, written like the inputs: "answer: DataFrame"'
-ARTIFACT = "a file that the code writes and every reply brings back (may be given several times)"
-SAMPLE = (
-    'inputs to call the service with before it is published: "hp=120, wt=2.8"; values are Python'
-    " literals or names of variables of the notebook (a DataFrame, for example), or the name of"
-    " one dict. They become the example in the service's swagger. Of an input declared as plain"
-    " DataFrame, the sample frame declares the columns"
-)
-POOL = "workers (processes) of this version"
 
 
 @magics_class
@@ -70,13 +52,11 @@ In Python:
                         sample={"hp": 120, "wt": 2.8})
 """
     )
-    @argument("name", metavar="NAME", help=NAME)
-    @argument(
-        "-v", "--version", metavar="V", help=VERSION + " (default: a GUID that the server makes)"
-    )
-    @argument("-i", "--inputs", metavar="INPUTS", help=INPUTS)
-    @argument("-o", "--outputs", metavar="OUTPUTS", help=OUTPUTS)
-    @argument("--artifact", metavar="FILE", action="append", default=[], help=ARTIFACT)
+    @argument("name", metavar="NAME", help=say.NAME)
+    @argument("-v", "--version", metavar="V", help=say.GUID)
+    @argument("-i", "--inputs", metavar="INPUTS", help=say.INPUTS)
+    @argument("-o", "--outputs", metavar="OUTPUTS", help=say.OUTPUTS)
+    @argument("--artifact", metavar="FILE", action="append", default=[], help=say.ARTIFACT)
     @argument(
         "--file",
         metavar="PATH",
@@ -100,9 +80,9 @@ In Python:
         default=[],
         help="a name that must not travel although the code uses it (may be given several times)",
     )
-    @argument("--alias", metavar="A", help=ALIAS + " (default: the function's own name)")
-    @argument("-d", "--description", metavar="TEXT", help=DESCRIPTION)
-    @argument("-s", "--sample", metavar="INPUTS", help=SAMPLE)
+    @argument("--alias", metavar="A", help=say.ALIAS + " (default: the function's own name)")
+    @argument("-d", "--description", metavar="TEXT", help=say.DESCRIPTION)
+    @argument("-s", "--sample", metavar="INPUTS", help=say.SAMPLE)
     @argument(
         "--function",
         metavar="NAME",
@@ -121,8 +101,7 @@ In Python:
         "-u",
         "--update",
         action="store_true",
-        help="replace the version if it is there already (otherwise that is an error);"
-        " description, alias, artifacts and sample stay where none is given",
+        help=say.UPDATE + " description, alias, artifacts and sample stay where none is given",
     )
     @argument(
         "-n",
@@ -130,8 +109,8 @@ In Python:
         action="store_true",
         help="show what would travel and what would be refused; send nothing",
     )
-    @argument("--pool-initial", metavar="N", type=int, help=POOL + " that are started at once")
-    @argument("--pool-max", metavar="N", type=int, help=POOL + " at most")
+    @argument("--pool-initial", metavar="N", type=int, help=say.POOL + " that are started at once")
+    @argument("--pool-max", metavar="N", type=int, help=say.POOL + " at most")
     @cell_magic
     @plainly
     def publish_service(self, line: str, cell: str) -> Any:
@@ -143,6 +122,54 @@ In Python:
 
         line, cell = continued(line, cell)
         return publish_cell(self.session, parse(self.publish_service, line), cell)
+
+    @no_var_expand
+    @magic_arguments("%publish_realtime")
+    @kwds(epilog=say.REALTIME)
+    @argument("name", metavar="NAME", help=say.NAME)
+    @argument(
+        "model",
+        metavar="MODEL",
+        help="the fitted model: a variable or an expression, for example pipeline or"
+        " search.best_estimator_. Estimators and pipelines of scikit-learn, LightGBM, XGBoost",
+    )
+    @argument("-v", "--version", metavar="V", help=say.GUID)
+    @argument(
+        "-s",
+        "--sample",
+        metavar="FRAME",
+        help="rows that the model was trained on, to prove it: a variable or an expression, for"
+        " example flats or flats.tail(500). Its columns are the service's inputs; the response may"
+        " be among them (default: the frame of the notebook that has the model's columns)",
+    )
+    @argument(
+        "--response",
+        metavar="COLUMN",
+        help="the name of the predicted variable (default: the one column of the sample that is"
+        " no input of the model)",
+    )
+    @argument("--alias", metavar="A", help=say.ALIAS + " (default: consume)")
+    @argument("-d", "--description", metavar="TEXT", help=say.DESCRIPTION)
+    @argument(
+        "-u", "--update", action="store_true", help=say.UPDATE + " description and alias stay where"
+        " none is given"
+    )  # fmt: skip
+    @argument(
+        "-n",
+        "--dry-run",
+        action="store_true",
+        help="compile the model, prove it and show the proof; send nothing",
+    )
+    @line_magic
+    @plainly
+    def publish_realtime(self, line: str) -> Any:
+        """Publish a fitted model as a realtime service: compiled, proven, without an interpreter.
+
+        %publish_realtime Rent pipeline --version 1.0 --sample flats --response rent
+        """
+        from .realtime import publish_model
+
+        return publish_model(self.session, parse(self.publish_realtime, line))
 
     @no_var_expand
     @magic_arguments()
@@ -177,8 +204,8 @@ In Python:
   DeployClient().history("TxService", "1.0")
 """
     )
-    @argument("name", metavar="NAME", help=NAME)
-    @argument("-v", "--version", metavar="V", help=NEWEST)
+    @argument("name", metavar="NAME", help=say.NAME)
+    @argument("-v", "--version", metavar="V", help=say.NEWEST)
     @argument("--code", action="store_true", help="show the code (authors and owners only)")
     @argument(
         "--history",
@@ -201,7 +228,8 @@ In Python:
     @kwds(
         epilog="""\
 Inputs are written name=value, with blanks between. A value is a Python literal (120, 'text',
-[1, 2, 3]) or the name of a variable of the notebook, a DataFrame for example.
+[1, 2, 3]) or the name of a variable of the notebook, a DataFrame for example. The input of a
+realtime service is inputData: %consume_service Rent inputData=flats.
 The result is the reply: reply = %consume_service TxService hp=120 wt=2.8, then
 reply.output("answer"), reply.artifact("answer.csv"), reply.console_output.
 
@@ -210,8 +238,8 @@ In Python:
   reply = svc.consume(hp=120, wt=2.8)
 """
     )
-    @argument("name", metavar="NAME", help=NAME)
-    @argument("-v", "--version", metavar="V", help=NEWEST)
+    @argument("name", metavar="NAME", help=say.NAME)
+    @argument("-v", "--version", metavar="V", help=say.NEWEST)
     @argument(
         "--input",
         metavar="VARIABLE",
@@ -239,23 +267,24 @@ In Python:
     @kwds(
         epilog="""\
 Only what is named is changed. Code, models and files are changed by publishing the cell again:
-%%publish_service NAME --version V --update. Calls that are running finish on the old state, and
-%rollback_service brings it back.
+%%publish_service NAME --version V --update; the model of a realtime service by
+%publish_realtime NAME MODEL --version V --update. Calls that are running finish on the old state,
+and %rollback_service brings it back.
 
 In Python:
   DeployClient().update("TxService", "1.0", description="What it does now")
 """
     )
-    @argument("name", metavar="NAME", help=NAME)
-    @argument("-v", "--version", metavar="V", required=True, help=VERSION)
-    @argument("-d", "--description", metavar="TEXT", help=DESCRIPTION)
-    @argument("--alias", metavar="A", help=ALIAS)
-    @argument("-i", "--inputs", metavar="INPUTS", help=INPUTS)
-    @argument("-o", "--outputs", metavar="OUTPUTS", help=OUTPUTS)
-    @argument("--artifact", metavar="FILE", action="append", help=ARTIFACT)
-    @argument("-s", "--sample", metavar="INPUTS", help=SAMPLE)
-    @argument("--pool-initial", metavar="N", type=int, help=POOL + " that are started at once")
-    @argument("--pool-max", metavar="N", type=int, help=POOL + " at most")
+    @argument("name", metavar="NAME", help=say.NAME)
+    @argument("-v", "--version", metavar="V", required=True, help=say.VERSION)
+    @argument("-d", "--description", metavar="TEXT", help=say.DESCRIPTION)
+    @argument("--alias", metavar="A", help=say.ALIAS)
+    @argument("-i", "--inputs", metavar="INPUTS", help=say.INPUTS)
+    @argument("-o", "--outputs", metavar="OUTPUTS", help=say.OUTPUTS)
+    @argument("--artifact", metavar="FILE", action="append", help=say.ARTIFACT)
+    @argument("-s", "--sample", metavar="INPUTS", help=say.SAMPLE)
+    @argument("--pool-initial", metavar="N", type=int, help=say.POOL + " that are started at once")
+    @argument("--pool-max", metavar="N", type=int, help=say.POOL + " at most")
     @line_magic
     @plainly
     def update_service(self, line: str) -> Any:
@@ -278,8 +307,8 @@ In Python:
   DeployClient().rollback("TxService", "1.0", state=1)
 """
     )
-    @argument("name", metavar="NAME", help=NAME)
-    @argument("-v", "--version", metavar="V", required=True, help=VERSION)
+    @argument("name", metavar="NAME", help=say.NAME)
+    @argument("-v", "--version", metavar="V", required=True, help=say.VERSION)
     @argument(
         "--to", metavar="STATE", type=int, help="number of the state (default: the previous one)"
     )
@@ -304,8 +333,8 @@ In Python:
   DeployClient().delete_service("TxService", version="1.0")
 """
     )
-    @argument("name", metavar="NAME", help=NAME)
-    @argument("-v", "--version", metavar="V", required=True, help=VERSION)
+    @argument("name", metavar="NAME", help=say.NAME)
+    @argument("-v", "--version", metavar="V", required=True, help=say.VERSION)
     @line_magic
     @plainly
     def delete_service(self, line: str) -> Any:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from IPython.core.error import UsageError
 
-from ..contract.errors import ServiceNotFound, VersionDeleted
+from ..contract.errors import BadRequest, ServiceFailed, ServiceNotFound, VersionDeleted
 from ..contract.learn import to_json
 from ..contract.names import check_alias, check_file_name, check_name, check_version
 from ..contract.types import params_of
@@ -70,7 +70,10 @@ def consume_service(session: Session, options: argparse.Namespace) -> ServiceRes
         inputs = {**_from_variable(service, options.input, variables), **inputs}
     _check_inputs(service, inputs)
     started = time.perf_counter()
-    reply = service.consume(**inputs)
+    try:
+        reply = service.consume(**inputs)
+    except BadRequest as error:
+        raise named(service, error) from None
     seconds = time.perf_counter() - started
     if options.into is not None:
         outputs = reply.outputs
@@ -143,6 +146,13 @@ def mlserve(session: Session, options: argparse.Namespace) -> Card:
 
 
 # Helpers ---------------------------------------------------------------------------------------
+
+
+def named(service: Service, error: BadRequest) -> BadRequest:
+    """The error with the service in its sentence: a notebook calls many."""
+    if isinstance(error, ServiceFailed) or service.name in error.message:
+        return error
+    return type(error)(f"{service.name} {service.version}: {error.message}", **error.details)
 
 
 def _service(client: DeployClient, name: str, version: str | None) -> Service:

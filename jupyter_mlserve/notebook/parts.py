@@ -19,6 +19,7 @@ from .document import Cell, Code, Facts, Link, Mono, Note, Part, Section, Table
 if TYPE_CHECKING:
     from ..client.publishing import Published
     from .capture import Capture
+    from .realtime import Compiled
 
 Service = Mapping[str, Any]
 
@@ -29,8 +30,7 @@ def calling(service: Service, urls: Mapping[str, str], *, opened: bool) -> Secti
 
     params = service.get("inputParameterDefinitions") or []
     outputs = service.get("outputParameterDefinitions") or []
-    sample = (service.get("mlserve") or {}).get("sample")
-    inputs = snippets.example_inputs(params, sample)
+    inputs = snippets.example_of(service)
     url = urls.get("api", "")
     operation = str(service.get("operationId") or "consume")
     if hasattr(client_service.Service, operation):
@@ -61,6 +61,13 @@ def calling(service: Service, urls: Mapping[str, str], *, opened: bool) -> Secti
 
 def addresses(service: Service, urls: Mapping[str, str]) -> list[Part]:
     """Where the version is called and described, and its signature."""
+    return [Facts([*address_rows(service, urls), *signature(service).rows])]
+
+
+def address_rows(
+    service: Service, urls: Mapping[str, str]
+) -> list[tuple[str, Cell | Sequence[Cell]]]:
+    """Where the version is called and described."""
     rows: list[tuple[str, Cell | Sequence[Cell]]] = [("POST", Mono(urls.get("api", "")))]
     documents: list[Cell] = [
         Link(urls[key], label, aside=key != "swagger")
@@ -69,8 +76,7 @@ def addresses(service: Service, urls: Mapping[str, str]) -> list[Part]:
     ]
     if documents:
         rows.append(("swagger", documents))
-    rows += signature(service).rows
-    return [Facts(rows)]
+    return rows
 
 
 def signature(body: Mapping[str, Any]) -> Facts:
@@ -184,12 +190,16 @@ def _python(interpreter: Mapping[str, Any]) -> str:
     return f"{interpreter.get('implementation', 'Python')} {interpreter.get('version', '')}".strip()
 
 
-def times(published: Published, capture: Capture | None, seconds: float) -> Section:
+def times(
+    published: Published, capture: Capture | None, compiled: Compiled | None, seconds: float
+) -> Section:
     """Where the seconds of a publish went."""
     timings, trial = published.timings, published.trial or {}
     rows: list[tuple[str, Cell | Sequence[Cell]]] = []
     if capture is not None:
         rows.append(("capture", seconds_text(capture.seconds)))
+    if compiled is not None:
+        rows.append(("compile", f"{seconds_text(compiled.seconds)} (with the proof)"))
     sent = size_text(published.sent_bytes)
     known = f", {size_text(published.known_bytes)} was there" if published.known_bytes else ""
     rows.append(("upload", f"{seconds_text(timings.get('upload'))} ({sent} sent{known})"))

@@ -8,10 +8,18 @@ one line of standard error, wiped at the end. Elsewhere it says nothing.
 from __future__ import annotations
 
 import sys
+import threading
 import time
+from collections.abc import Callable
 from html import escape
-from typing import Any
+from typing import Any, TypeVar
 
+from .describe import seconds_text
+from .failures import Interrupted
+
+_T = TypeVar("_T")
+
+PATIENCE = 0.7  # seconds: what is done within them needs no progress shown
 _BETWEEN = 0.1  # seconds between two updates: a front end should not be flooded
 
 
@@ -71,3 +79,43 @@ class Progress:
         sys.stderr.write(f"\r{text}{blank}{end}")
         sys.stderr.flush()
         self._written = len(text)
+
+
+def with_progress(
+    progress: Progress,
+    work: Callable[[], _T],
+    text: Callable[[], tuple[str, float | None]],
+    unknown: str,
+) -> _T:
+    """Do the work in a thread, and show how it goes once it has taken a while.
+
+    Ctrl-C ends the wait (not the server's work), and ``unknown`` is what is then said.
+    """
+    box: dict[str, Any] = {}
+
+    def run() -> None:
+        try:
+            box["result"] = work()
+        except BaseException as error:
+            box["error"] = error
+
+    started = time.monotonic()
+    thread = threading.Thread(target=run, name="jupyter_mlserve publish", daemon=True)
+    thread.start()
+    try:
+        thread.join(PATIENCE)
+        while thread.is_alive():
+            words, fraction = text()
+            elapsed = seconds_text(round(time.monotonic() - started))
+            progress.show(f"{words} ({elapsed})", fraction)
+            thread.join(0.2)
+    except KeyboardInterrupt:
+        progress.finish("Interrupted.")
+        raise Interrupted(unknown) from None
+    elapsed = seconds_text(time.monotonic() - started)
+    if "error" in box:
+        progress.finish(f"Failed after {elapsed}.")
+        raise box["error"]
+    progress.finish()
+    result: _T = box["result"]
+    return result

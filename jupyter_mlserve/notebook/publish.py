@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import argparse
 import ast
-import threading
 import time
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, TypeVar
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
 
 from IPython.core.error import UsageError
 
@@ -16,22 +16,17 @@ from ..contract.names import check_alias, check_file_name, check_name, check_ver
 from ..contract.types import params_of
 from . import card as cards
 from .arguments import assignments, value
-from .describe import seconds_text, size_text
+from .describe import size_text
 from .displays import shown_as
 from .document import Card
-from .failures import CellFailed, Interrupted
+from .failures import CellFailed
 from .manage import pool_of
-from .progress import Progress
+from .progress import Progress, with_progress
 from .session import Session
 
 if TYPE_CHECKING:
     from ..client.service import Service
     from .capture import Capture, CaptureOptions
-
-_T = TypeVar("_T")
-
-# A publish that is done within this time (seconds) needs no progress shown.
-_PATIENCE = 0.7
 
 
 def continued(line: str, cell: str) -> tuple[str, str]:
@@ -55,11 +50,30 @@ def publish_cell(session: Session, options: argparse.Namespace, cell: str) -> Se
         check_alias(options.alias)
     if not cell.strip():
         raise UsageError("The cell is empty: there is nothing to publish.")
-    capture = _capture(session, options, cell)
-    _complete(capture.body, options)
-    refused = capture.refused
     if options.dry_run:
-        return cards.dry_run_card(name, version, capture)
+        return cards.dry_run_card(name, version, _capture(session, options, cell))
+    with refusals_reported(name, version):
+        capture = _capture(session, options, cell)
+        _refuse(name, version, capture)
+    return _send(session, name, version, options, capture, started)
+
+
+@contextmanager
+def refusals_reported(name: str, version: str | None) -> Iterator[None]:
+    """What fails before anything is sent is a failed publish, too, in the report of a run."""
+    from ..client.publishing import Report
+
+    started = time.monotonic()
+    try:
+        yield
+    except Exception as error:
+        Report(name, version).failed(error, time.monotonic() - started)
+        raise
+
+
+def _refuse(name: str, version: str | None, capture: Capture) -> None:
+    """Raise, with a card of what cannot travel, if there is such."""
+    refused = capture.refused
     if refused:
         from IPython.display import display
 
@@ -68,7 +82,6 @@ def publish_cell(session: Session, options: argparse.Namespace, cell: str) -> Se
             f"{name} was not published: {', '.join(item.name for item in refused)} cannot travel."
             " The table above says why and what to do."
         )
-    return _send(session, name, version, options, capture, started)
 
 
 def _capture(session: Session, options: argparse.Namespace, cell: str) -> Capture:
@@ -79,11 +92,13 @@ def _capture(session: Session, options: argparse.Namespace, cell: str) -> Captur
     source = session.shell.transform_cell(cell)
     if is_function_cell(source, options):
         _run(session, cell, options.name)
-    return capture_cell(
+    capture = capture_cell(
         source,
         session.own_variables(),
         _capture_options(session, options, cell, cell_id),
     )
+    _complete(capture.body, options)
+    return capture
 
 
 def _run(session: Session, cell: str, name: str) -> None:
@@ -167,7 +182,7 @@ def _send(
         )
 
     published = with_progress(
-        session,
+        Progress(session.shell),
         work,
         lambda: stage.text(said),
         f"Whether {name} was published is not known: %list_services {name} tells.",
@@ -194,47 +209,6 @@ class Stage:
         if what == "publish":
             return f"{said}: the server tries it in a fresh worker", None
         return f"{said}: asking the server what it has already", None
-
-
-def with_progress(
-    session: Session,
-    work: Callable[[], _T],
-    text: Callable[[], tuple[str, float | None]],
-    unknown: str,
-) -> _T:
-    """Do the work in a thread, and show how it goes once it has taken a while.
-
-    Ctrl-C ends the wait (not the server's work), and ``unknown`` is what is then said.
-    """
-    box: dict[str, Any] = {}
-
-    def run() -> None:
-        try:
-            box["result"] = work()
-        except BaseException as error:
-            box["error"] = error
-
-    started = time.monotonic()
-    thread = threading.Thread(target=run, name="jupyter_mlserve publish", daemon=True)
-    progress = Progress(session.shell)
-    thread.start()
-    try:
-        thread.join(_PATIENCE)
-        while thread.is_alive():
-            words, fraction = text()
-            elapsed = seconds_text(round(time.monotonic() - started))
-            progress.show(f"{words} ({elapsed})", fraction)
-            thread.join(0.2)
-    except KeyboardInterrupt:
-        progress.finish("Interrupted.")
-        raise Interrupted(unknown) from None
-    elapsed = seconds_text(time.monotonic() - started)
-    if "error" in box:
-        progress.finish(f"Failed after {elapsed}.")
-        raise box["error"]
-    progress.finish()
-    result: _T = box["result"]
-    return result
 
 
 def is_function_cell(source: str, options: argparse.Namespace) -> bool:

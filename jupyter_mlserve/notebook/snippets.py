@@ -48,6 +48,16 @@ def example_inputs(params: Iterable[Param], sample: Mapping[str, Any] | None) ->
     return inputs
 
 
+def example_of(service: Mapping[str, Any]) -> dict[str, Any]:
+    """Inputs to show for a version: its sample, a realtime version's one example row."""
+    ours = service.get("mlserve") or {}
+    params = list(service.get("inputParameterDefinitions") or ())
+    sample, row = ours.get("sample"), ours.get("example")
+    if row and len(params) == 1:
+        sample = {str(params[0]["name"]): {name: [value] for name, value in row.items()}}
+    return example_inputs(params, sample)
+
+
 def _first_rows(frame: Any, most: int = 2) -> Any:
     """The first rows of a frame in either of its JSON forms: columns, or records."""
     if isinstance(frame, Mapping):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from .document import Card, Cell, Code, Facts, Link, Note, Part, Section, Table
+from .document import Beside, Card, Cell, Code, Facts, Link, Meter, Note, Part, Section, Table
 
 _MARKS = {"ok": "", "info": "", "warning": "! ", "error": "x "}
 _WIDEST_CELL = 60
@@ -26,6 +26,8 @@ def _labels(parts: Iterable[Part]) -> Iterable[str]:
     for part in parts:
         if isinstance(part, Facts):
             yield from (label for label, _ in part.rows)
+        elif isinstance(part, Beside):
+            yield from _labels(part.parts)
         elif isinstance(part, Section) and part.brief and not part.html_only:
             yield part.title
         elif isinstance(part, Section) and not part.html_only:
@@ -44,6 +46,10 @@ def _part(part: Part, width: int, indent: str = "  ") -> list[str]:
         return lines + ([f"{indent}{plain(part.note)}"] if part.note else [])
     if isinstance(part, Table):
         return _table(part, indent)
+    if isinstance(part, Meter):
+        return [indent + plain(part.text)]
+    if isinstance(part, Beside):
+        return [line for one in part.parts for line in _part(one, width, indent)]
     if part.html_only:
         return []
     if part.brief:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shlex
+import time
 from html.parser import HTMLParser
 from typing import Any
 
@@ -15,6 +16,7 @@ from jupyter_mlserve.client.response import ServiceResponse
 from jupyter_mlserve.notebook import card as cards
 from jupyter_mlserve.notebook import snippets
 from jupyter_mlserve.notebook.capture import Capture, Item
+from jupyter_mlserve.notebook.describe import moment_text
 from jupyter_mlserve.notebook.document import Card
 from jupyter_mlserve.notebook.html import card_html
 from jupyter_mlserve.notebook.text import card_text
@@ -239,6 +241,26 @@ def test_text_of_others_cannot_move_the_cursor_of_a_terminal() -> None:
     assert "a\N{REPLACEMENT CHARACTER}[2Jb c d" in text
     printed = card_text(cards.reply_card(reply({"consoleOutput": "a\x1b[2J\tb\n"})))
     assert "\x1b" not in printed
+
+
+def test_times_are_local_and_say_their_zone(monkeypatch: pytest.MonkeyPatch) -> None:
+    stamp = "2026-03-28T23:55:13.5336083"
+    try:
+        for zone, said in (
+            ("UTC0", "2026-03-28 23:55:13 UTC"),
+            ("XYZ-5:30", "2026-03-29 05:25:13 +05:30"),
+            ("XYZ8", "2026-03-28 15:55:13 -08:00"),
+        ):
+            monkeypatch.setenv("TZ", zone)
+            time.tzset()
+            assert moment_text(stamp) == said
+            assert moment_text(stamp, seconds=False) == said[:16] + said[19:]
+            shown = card_text(cards.service_card(service(creationTime=stamp), URLS))
+            assert said in shown
+    finally:
+        monkeypatch.undo()
+        time.tzset()
+    assert moment_text("sometime") == "sometime"
 
 
 def test_columns_of_a_list_stand_under_one_another_newest_first() -> None:

@@ -79,6 +79,25 @@ def test_variables_and_functions_of_the_notebook_complete(notebook: Notebook) ->
     ]
 
 
+def test_models_frames_and_columns_complete(notebook: Notebook) -> None:
+    """A model where a model belongs, a frame where a sample does, its columns as the response."""
+    notebook(
+        "import pandas as pd\nfrom sklearn.linear_model import Ridge\n"
+        "my_frame = pd.DataFrame({'my_y': [1.0], 'my x': [2.0]})\n"
+        "my_other = pd.DataFrame({'my_z': [1.0]})\nmy_model = Ridge()\nmy_class = Ridge\nmy_n = 1"
+    )
+    line = "svc = %publish_realtime A my_"
+    assert complete(notebook, line) == [f"{line}model"]
+    line = "%publish_realtime A my_model --sample my_"
+    assert complete(notebook, line) == [f"{line}frame", f"{line}other"]
+    line = "%publish_realtime A my_model -s my_frame --response my"
+    assert complete(notebook, line) == [f"{line}_y"]
+    line = "%publish_realtime A my_model --response my"
+    assert complete(notebook, line) == [f"{line}_y", f"{line}_z"]
+    line = "%publish_realtime A my_model --up"
+    assert complete(notebook, line) == [f"{line}date"]
+
+
 def test_the_actions_of_mlserve_complete(notebook: Notebook) -> None:
     assert complete(notebook, "%mlserve ") == [
         f"%mlserve {action}" for action in ("connect", "status", "disconnect")

@@ -13,6 +13,7 @@ from support.running_server import RunningServer
 
 MAGICS = {
     "line": {
+        "publish_realtime",
         "list_services",
         "show_service",
         "consume_service",

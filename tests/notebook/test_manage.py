@@ -123,7 +123,7 @@ def test_consuming_with_frames(connected: Notebook, tx: str) -> None:
         ("%consume_service {tx} y=1", "has no input y"),
         ("%consume_service {tx} n=1", "also needs: x"),
         ("%consume_service {tx} x=1 x=2", "given twice"),
-        ("%consume_service {tx} x='text'", "InvalidInput: x"),
+        ("%consume_service {tx} x='text'", "InvalidInput: {tx} 1.1: x: expected a number"),
         ("%consume_service {tx} --input nothing", "nothing is no variable"),
         ("%consume_service {tx} --input number", "put them in a dict"),
         ("%consume_service {tx} x=1 --into a.b", "--into takes the name of a variable"),

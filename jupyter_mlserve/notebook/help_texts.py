@@ -1,0 +1,40 @@
+"""Texts of the magics' options that more than one magic has."""
+
+from __future__ import annotations
+
+NAME = "name of the service"
+VERSION = "the version, for example 1.0"
+GUID = VERSION + " (default: a GUID that the server makes)"
+NEWEST = VERSION + " (default: the newest)"
+DESCRIPTION = "what the service does, in a sentence, for those who call it"
+ALIAS = "the operation's name in swagger and in clients"
+INPUTS = (
+    'the inputs, "name: type" with commas between: "hp: float, wt: float = 2.8, df: DataFrame[a:'
+    ' int]". Types: bool int float str numpy.array numpy.matrix DataFrame datetime bytes list dict'
+)
+OUTPUTS = 'the outputs, written like the inputs: "answer: DataFrame"'
+UPDATE = "replace the version if it is there already (otherwise that is an error);"
+ARTIFACT = "a file that the code writes and every reply brings back (may be given several times)"
+SAMPLE = (
+    'inputs to call the service with before it is published: "hp=120, wt=2.8"; values are Python'
+    " literals or names of variables of the notebook (a DataFrame, for example), or the name of"
+    " one dict. They become the example in the service's swagger. Of an input declared as plain"
+    " DataFrame, the sample frame declares the columns"
+)
+POOL = "workers (processes) of this version"
+REALTIME = """\
+The model is compiled to ONNX here, in the kernel, and proven: its answers must be the model's own
+on the sample, on rows with missing values, unseen categories and odd texts, and at the thresholds
+of trees. Only the compiled model travels: no code, no pickle. A frame goes in (inputData) and a
+frame comes out (outputData), in microseconds. A model that has no compiled form that is right is
+refused, with the reason; %%publish_service publishes it as it is.
+
+Output columns: NAME_Pred for a regression (NAME: the response; Pred without one). Otherwise
+PredictedLabel, with Probability or Score (two classes), Score.CLASS (more) or Score (anomalies).
+
+In Python:
+  from jupyter_mlserve import DeployClient, serialize_model
+  client = DeployClient()
+  model_bytes = serialize_model(pipeline, flats, response="rent")
+  client.deploy_realtime("Rent", version="1.0", serialized_model=model_bytes)
+"""
