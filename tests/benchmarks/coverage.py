@@ -120,12 +120,6 @@ def special(name: str) -> tuple[tuple[Any, ...] | dict[str, Any], str, str]:
         "PLSSVD": ({"n_components": 2}, "x", "several y"),
         "PLSRegression": ({"n_components": 2}, "x", "y"),
         "QuantileTransformer": ({"n_quantiles": 100}, "x", ""),
-        "PatchExtractor": ({}, "", ""),  # takes images, not rows
-        "LabelBinarizer": ({}, "", ""),  # of responses, not of rows
-        "LabelEncoder": ({}, "", ""),
-        "MultiLabelBinarizer": ({}, "", ""),
-        "DictVectorizer": ({}, "", ""),  # takes dicts, not rows
-        "KernelCenterer": ({}, "", ""),  # takes a kernel matrix, not rows
         "TransformedTargetRegressor": ({}, "x", "y"),
         "NuSVC": ({"nu": 0.2}, "x", "labels"),
         "LocalOutlierFactor": ({"novelty": True}, "x", ""),
@@ -155,14 +149,12 @@ def make(name: str, cls: Any, sets: dict[str, Any]) -> tuple[Any, Any] | None:
     from sklearn.base import is_classifier, is_regressor
     from sklearn.linear_model import LogisticRegression
 
-    if not (hasattr(cls, "predict") or hasattr(cls, "transform")):
-        return None
-    arguments, rows, wanted = special(name)
-    if not rows:
-        return None
-    if name == "FrozenEstimator":
+    if name == "FrozenEstimator":  # its methods are those of the model inside
         inner = LogisticRegression().fit(sets["x"][:160], sets["labels"][:160])
         return cls(inner), sets["x"]
+    if name == "KernelCenterer" or not (hasattr(cls, "predict") or hasattr(cls, "transform")):
+        return None
+    arguments, rows, wanted = special(name)
     model = cls(**arguments) if isinstance(arguments, dict) else cls(*arguments)
     if "random_state" in model.get_params() and "random_state" not in arguments:
         model.set_params(random_state=0)
@@ -180,6 +172,14 @@ def make(name: str, cls: Any, sets: dict[str, Any]) -> tuple[Any, Any] | None:
     return model, x
 
 
+# They can score what they were not fitted on, but not as rows of a frame.
+NO_FRAME = {
+    "DictVectorizer": "it takes dicts",
+    "LabelBinarizer": "it takes responses",
+    "LabelEncoder": "it takes responses",
+    "MultiLabelBinarizer": "it takes sets of labels",
+    "PatchExtractor": "it takes arrays of images",
+}
 _SUPERVISED = {
     "GenericUnivariateSelect",
     "SelectFdr",
@@ -244,7 +244,11 @@ def extras(sets: dict[str, Any]) -> list[tuple[str, Any, Any]]:
         HistGradientBoostingClassifier,
         HistGradientBoostingRegressor,
     )
-    from sklearn.feature_extraction.text import CountVectorizer, TfidfVectorizer
+    from sklearn.feature_extraction.text import (
+        CountVectorizer,
+        HashingVectorizer,
+        TfidfVectorizer,
+    )
     from sklearn.isotonic import IsotonicRegression
     from sklearn.kernel_approximation import Nystroem
     from sklearn.linear_model import LogisticRegression, PoissonRegressor, Ridge, SGDClassifier
@@ -259,12 +263,14 @@ def extras(sets: dict[str, Any]) -> list[tuple[str, Any, Any]]:
         OneHotEncoder,
         OrdinalEncoder,
         PowerTransformer,
+        SplineTransformer,
         StandardScaler,
     )
     from sklearn.svm import SVC
 
     x, y, labels, positive = sets["x"], sets["y"], sets["labels"], sets["positive"]
     binary, texts, category = sets["binary"], sets["text"], sets["category"]
+    frame = category.astype("category").assign(x=x[:, 0])
     coded, holes = np.c_[x, np.arange(240) % 7], sets["holes"]
     small = {"n_estimators": 8, "verbose": -1}
     rows: list[tuple[Any, Any, Any]] = [
@@ -314,6 +320,13 @@ def extras(sets: dict[str, Any]) -> list[tuple[str, Any, Any]]:
         (make_pipeline(FunctionTransformer(np.log), Ridge()), positive, y),
         (make_pipeline(FunctionTransformer(np.sqrt), Ridge()), positive, y),
         (IsotonicRegression(), x[:, :1], y),
+        (make_pipeline(HashingVectorizer(n_features=99, ngram_range=(1, 2)), Ridge()), texts, y),
+        (make_pipeline(HashingVectorizer(n_features=9, norm="l1"), Ridge()), texts, y),
+        (make_pipeline(HashingVectorizer(n_features=9, binary=True), Ridge()), texts, y),
+        (make_pipeline(CountVectorizer(analyzer="char_wb", ngram_range=(4, 5)), Ridge()), texts, y),
+        (make_pipeline(SplineTransformer(extrapolation="linear"), Ridge()), x, y),
+        (make_pipeline(SplineTransformer(extrapolation="periodic"), Ridge()), x, y),
+        (xgb.XGBRegressor(n_estimators=8, enable_categorical=True), frame, y),
         *(
             (make_pipeline(FunctionTransformer(function), Ridge()), x, y)
             for function in (np.floor, np.ceil, np.sign, np.negative, np.tanh, np.sin, np.exp)
@@ -322,17 +335,66 @@ def extras(sets: dict[str, Any]) -> list[tuple[str, Any, Any]]:
     return [(type(model).__name__, model.fit(a[:160], b[:160]), a) for model, a, b in rows]
 
 
-def write(emitted: set[tuple[str, str, str]]) -> None:
-    """Write the list of operators that compiler and upload validator hold to."""
-    import jupyter_mlserve.contract.realtime_operators as module
+# What common image networks (AlexNet, VGG, ResNet, SqueezeNet, MobileNet, EfficientNet, Inception)
+# are made of, as ``notebook/compile/image_network.py`` writes them.
+_WINDOW = ("kernel_shape", "pads", "strides", "dilations")
+NETWORKS: dict[str, tuple[str, ...]] = {
+    "Add": (),
+    "AveragePool": (*_WINDOW, "ceil_mode", "count_include_pad"),
+    "BatchNormalization": ("epsilon",),
+    "Clip": (),
+    "Concat": ("axis",),
+    "Conv": (*_WINDOW, "group"),
+    "Div": (),
+    "Elu": ("alpha",),
+    "Erf": (),
+    "Exp": (),
+    "Flatten": ("axis",),
+    "Gemm": ("alpha", "beta", "transA", "transB"),
+    "GlobalAveragePool": (),
+    "GlobalMaxPool": (),
+    "HardSigmoid": ("alpha", "beta"),
+    "HardSwish": (),
+    "LRN": ("alpha", "beta", "bias", "size"),
+    "LeakyRelu": ("alpha",),
+    "MatMul": (),
+    "MaxPool": (*_WINDOW, "ceil_mode"),
+    "Max": (),
+    "Mul": (),
+    "PRelu": (),
+    "Pad": ("mode",),
+    "Pow": (),
+    "ReduceMean": ("keepdims",),
+    "ReduceSum": ("keepdims",),
+    "Relu": (),
+    "Reshape": (),
+    "Sigmoid": (),
+    "Softmax": ("axis",),
+    "Sqrt": (),
+    "Squeeze": (),
+    "Sub": (),
+    "Tanh": (),
+    "Transpose": ("perm",),
+    "Unsqueeze": (),
+}
 
+
+def networks() -> set[tuple[str, str, str]]:
+    """As :func:`operators`, of the networks that FeaturizeImage takes."""
+    return {
+        ("", operator, attribute)
+        for operator, attributes in NETWORKS.items()
+        for attribute in ("", *attributes)
+    }
+
+
+def listed(emitted: set[tuple[str, str, str]]) -> str:
+    """The list of these operators as Python text."""
     table: dict[str, dict[str, list[str]]] = {}
     for domain, operator, attribute in sorted(emitted):
         names = table.setdefault(domain, {}).setdefault(operator, [])
         if attribute:
             names.append(attribute)
-    path = Path(module.__file__)
-    head = path.read_text("utf-8").split("OPERATORS", 1)[0]
     lines = ["OPERATORS: dict[str, dict[str, frozenset[str]]] = {"]
     for domain, held in table.items():
         lines.append(f'    "{domain}": {{')
@@ -343,7 +405,16 @@ def write(emitted: set[tuple[str, str, str]]) -> None:
             if not names:
                 lines[-2:] = [f'        "{operator}": frozenset(),']
         lines.append("    },")
-    path.write_text(head + "\n".join([*lines, "}"]) + "\n", "utf-8")
+    return "\n".join([*lines, "}"]) + "\n"
+
+
+def write(emitted: set[tuple[str, str, str]]) -> None:
+    """Write the list of operators that compiler and upload validator hold to."""
+    import jupyter_mlserve.contract.realtime_operators as module
+
+    path = Path(module.__file__)
+    head = path.read_text("utf-8").split("OPERATORS", 1)[0]
+    path.write_text(head + listed(emitted), "utf-8")
 
 
 def main() -> int:
@@ -367,6 +438,10 @@ def main() -> int:
     for name, cls in all_estimators():
         if asked.names and name not in asked.names:
             continue
+        if name in NO_FRAME:
+            counts[REFUSED] += 1
+            print(f"{name:32} {REFUSED:8}   0.0 s  {NO_FRAME[name]}, not a frame")
+            continue
         try:
             made = make(name, cls, sets)
         except Exception as exc:  # a harness that cannot fit an estimator says so
@@ -386,7 +461,7 @@ def main() -> int:
     tried = counts[RIGHT] + counts[REFUSED] + counts[WRONG]
     print(
         f"\n{counts[RIGHT]} of {tried} right, {counts[REFUSED]} refused, {counts[WRONG]} wrong, "
-        f"{counts[SKIPPED]} cannot score rows; {time.perf_counter() - started:.0f} s"
+        f"{counts[SKIPPED]} cannot score new rows; {time.perf_counter() - started:.0f} s"
     )
     if asked.write:
         for name, model, rows in extras(sets):
@@ -394,7 +469,7 @@ def main() -> int:
             counts[WRONG] += verdict == WRONG
             emitted |= operators(made_bytes) if made_bytes else set()
             print(f"{name:32} {verdict:8} {note:.180}", flush=True)
-        write(emitted)
+        write(emitted | networks())
     return 1 if counts[WRONG] else 0
 
 
