@@ -16,14 +16,35 @@ if TYPE_CHECKING:
     from .client.response import ServiceResponse
     from .client.service import Service
     from .contract.errors import MLServeError
+    from .notebook.compile import serialize_model
+    from .notebook.transforms.images import ExtractPixels, FeaturizeImage, LoadImage, ResizeImage
+    from .notebook.transforms.text import Sentiment
 
-__all__ = ["DeployClient", "MLServeError", "Service", "ServiceResponse", "__version__"]
+__all__ = [
+    "DeployClient",
+    "ExtractPixels",
+    "FeaturizeImage",
+    "LoadImage",
+    "MLServeError",
+    "ResizeImage",
+    "Sentiment",
+    "Service",
+    "ServiceResponse",
+    "__version__",
+    "serialize_model",
+]
 
 _LAZY = {
     "DeployClient": ".client.deploy",
+    "ExtractPixels": ".notebook.transforms.images",
+    "FeaturizeImage": ".notebook.transforms.images",
+    "LoadImage": ".notebook.transforms.images",
     "MLServeError": ".contract.errors",
+    "ResizeImage": ".notebook.transforms.images",
+    "Sentiment": ".notebook.transforms.text",
     "Service": ".client.service",
     "ServiceResponse": ".client.response",
+    "serialize_model": ".notebook.compile",
 }
 
 
