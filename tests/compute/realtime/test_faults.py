@@ -172,7 +172,7 @@ for slot, state in enumerate(["é" * 100, "x" * 300]):
 
 @pytest.mark.parametrize("warm", [False, True], ids=["in-a-thread", "in-the-event-loop"])
 def test_an_endless_call_is_a_504(make_realtime: MakeRealtime, warm: bool) -> None:
-    node = make_realtime(call_timeout=0.8)
+    node = make_realtime(call_timeout=2.0)
     node.publish(endless())
     node.publish(linear(), "other")
     node.values("other")
@@ -193,8 +193,8 @@ def test_an_endless_call_is_a_504(make_realtime: MakeRealtime, warm: bool) -> No
 
     reply, seconds = node.run(work())
     assert kind_of(reply) == (504, "CallTimeout")
-    assert "0.8 seconds (call_timeout)" in body_of(reply)["message"]
-    assert 0.7 < seconds < 1.8
+    assert "2 seconds (call_timeout)" in body_of(reply)["message"]
+    assert 1.9 < seconds < 8
     assert node.values(a=0.0, b=1.0) == [2.0]
     assert node.node.pid == pid
 
@@ -228,8 +228,8 @@ def test_a_call_that_cannot_be_stopped_ends_the_process(make_realtime: MakeRealt
     rows = [1.0] * 4000  # too large a body for the event loop
     reply = node.call(a=[9000.0, *rows], b=[1.0, *rows])
     assert kind_of(reply) == (504, "CallTimeout")
-    assert time.monotonic() - start < 1.5
-    node.until(lambda: not alive(pid), 5)
+    assert time.monotonic() - start < 8
+    node.until(lambda: not alive(pid), 20)
     node.until(lambda: node.call(a=1.0, b=1.0).status == 200)
     assert node.node._crashes.keys() == {"s"}
 
@@ -241,7 +241,7 @@ def test_a_call_stuck_in_the_event_loop_ends_the_process_too(make_realtime: Make
         node.values(a=1.0, b=1.0)
     start = time.monotonic()
     assert kind_of(node.call(a=4500.0, b=1.0)) == (503, "ComputeLost")
-    assert time.monotonic() - start < 2.5
+    assert time.monotonic() - start < 10
     assert node.values(a=1.0, b=1.0) == [3.0]
 
 
@@ -309,7 +309,7 @@ def test_a_damaged_blob_is_a_500_of_its_version_only(
         path.rmdir()
     path.write_bytes(data)
     # A load that failed is tried again after a second.
-    realtime.until(lambda: realtime.call().status == 200, 5)
+    realtime.until(lambda: realtime.call().status == 200, 20)
 
 
 def test_a_blob_damaged_while_its_model_is_loaded_does_not_matter(realtime: RealtimeDriver) -> None:

@@ -283,7 +283,7 @@ def test_a_caller_that_goes_away_frees_its_place(make_realtime: MakeRealtime) ->
         return time.monotonic() - start
 
     # One run takes many seconds; it was ended.
-    assert node.run(work()) < 2
+    assert node.run(work()) < 5
 
 
 def test_a_memory_bomb_fails_alone(make_realtime: MakeRealtime) -> None:
@@ -295,7 +295,7 @@ def test_a_memory_bomb_fails_alone(make_realtime: MakeRealtime) -> None:
     reply = node.call(a=60_000, b=2)  # 29 GB
     assert (reply.status, body_of(reply)["exceptionType"]) == (500, "InternalError")
     assert "runtime_memory" in body_of(reply)["message"]
-    assert time.monotonic() - start < 5
+    assert time.monotonic() - start < 15
     assert node.values("other") == node.values() == [5.0]
     assert node.node.pid == pid
     assert resident(node) < 400 * MiB

