@@ -15,6 +15,7 @@ import time
 
 from .node import Node
 from .orphans import NODE_MARK, kill_marked
+from .protocol import keep_large_buffers
 from .reaper import Reaper
 
 _PR_SET_PDEATHSIG = 1
@@ -34,6 +35,7 @@ def main() -> None:
         libc.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
     if os.getppid() != parent:
         return
+    keep_large_buffers()
     asyncio.run(serve(socket.socket(fileno=fd)))
     # Threads may still be cleaning up after workers; everything that matters is done.
     os._exit(0)

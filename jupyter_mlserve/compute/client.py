@@ -15,55 +15,26 @@ import logging
 import secrets
 import shutil
 import socket
-import subprocess
 import time
 from collections.abc import Awaitable, Callable, Iterable
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
-from ..contract.errors import ComputeLost, MLServeError, TooBusy, result_error_body
-from ..contract.http_status import status_of
-from ..worker.frames import dump_header, parse_header
+from ..contract.errors import ComputeLost, TooBusy
+from ..worker.frames import dump_header
 from .config import ComputeConfig
+from .connection import UNKNOWN_STATE, Connection, Reply, Spec, error_reply
 from .launch import spawn, wait, work_root
 from .orphans import NODE_MARK, kill_marked
-from .protocol import Body, FrameProtocol
+from .protocol import keep_large_buffers
 
 __all__ = ["ComputeConfig", "ComputeNode", "Reply"]
 
-Spec = dict[str, Any]
 SpecSource = Callable[[], Spec | Awaitable[Spec]]
 
-UNKNOWN_STATE = 0  # status of a reply: define the state and send the call again
 _START_TIMEOUT = 30.0
-_PING_EVERY = 10.0  # seconds, while a reply is awaited
-_SILENCE = 30.0  # a node that says nothing for so long, not even to a ping, is stuck
 _STABLE = 60.0  # a node that lived so long starts with a clean record
 _BACKOFF = (0.0, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0)  # before the nth start in a row
-
-
-@dataclass(frozen=True)
-class Reply:
-    """Answer of the compute node.
-
-    status: the HTTP status. body: ready JSON, a WebServiceResult or an error body that has its
-    keys too. header: ``seconds`` (in the worker), and where they apply ``retry_after`` (seconds),
-    ``traceback`` (of the author's code, for owners only), ``console``, ``error`` (the
-    exceptionType), ``field``; after a trial also ``load_seconds`` and ``call_seconds``.
-    """
-
-    status: int
-    body: bytes
-    header: dict[str, Any] = field(default_factory=dict)
-
-
-def error_reply(exc: MLServeError) -> Reply:
-    """An error as the reply to a call."""
-    header: dict[str, Any] = {"error": type(exc).__name__}
-    if exc.retry_after is not None:
-        header["retry_after"] = exc.retry_after
-    return Reply(status_of(exc), json.dumps(result_error_body(exc)).encode(), header)
 
 
 class NodeConfig(Protocol):
@@ -94,8 +65,8 @@ class ComputeNode:
         self.config: NodeConfig = config or ComputeConfig()
         self.log = log or logging.getLogger(__name__)
         self.restarts = -1
-        self._connection: _Connection | None = None
-        self._starting: asyncio.Future[_Connection] | None = None
+        self._connection: Connection | None = None
+        self._starting: asyncio.Future[Connection] | None = None
         self._failures = 0
         self._not_before = 0.0
         self._pending_bytes = 0
@@ -233,7 +204,7 @@ class ComputeNode:
 
     # Starting and losing the process
 
-    async def _connected(self) -> _Connection:
+    async def _connected(self) -> Connection:
         """A running node. Raises ComputeLost when there is none and none can be started now."""
         connection = self._connection
         if connection is not None and connection.ready:
@@ -246,12 +217,12 @@ class ComputeNode:
         # A caller that goes away must not take the start with it.
         return await asyncio.shield(self._starting)
 
-    def _started(self, start: asyncio.Future[_Connection]) -> None:
+    def _started(self, start: asyncio.Future[Connection]) -> None:
         self._starting = None
         if not start.cancelled():
             start.exception()  # the callers have it; nobody may have been left to ask
 
-    async def _start(self) -> _Connection:
+    async def _start(self) -> Connection:
         wait = self._not_before - time.monotonic()
         if wait > 1.0:
             raise ComputeLost(
@@ -262,6 +233,7 @@ class ComputeNode:
         if wait > 0:
             await asyncio.sleep(wait)
         token = secrets.token_hex(16)
+        keep_large_buffers()
         try:
             root = await asyncio.to_thread(work_root, self.config.work_dir, token)
         except OSError as exc:
@@ -276,7 +248,7 @@ class ComputeNode:
         loop = asyncio.get_running_loop()
         ours.setblocking(False)
         _, connection = await loop.create_connection(
-            lambda: _Connection(self, process, root, token), sock=ours
+            lambda: Connection(self, process, root, token), sock=ours
         )
         self._connection = connection
         self.restarts += 1
@@ -305,7 +277,7 @@ class ComputeNode:
         self._failures = min(self._failures + 1, len(_BACKOFF))
         self._not_before = time.monotonic() + _BACKOFF[self._failures - 1]
 
-    def lost(self, connection: _Connection) -> None:
+    def lost(self, connection: Connection) -> None:
         """Called by the connection when it is closed, for whatever reason."""
         if self._connection is connection:
             self._connection = None
@@ -337,7 +309,7 @@ class ComputeNode:
             self._starting = asyncio.ensure_future(self._start())
             self._starting.add_done_callback(self._started)
 
-    async def _bury(self, connection: _Connection) -> None:
+    async def _bury(self, connection: Connection) -> None:
         """See the process out, and what author code started below it."""
         process = connection.process
         try:
@@ -349,99 +321,3 @@ class ComputeNode:
             await asyncio.to_thread(wait, process, 30.0)
         await asyncio.to_thread(kill_marked, NODE_MARK, connection.token)
         await asyncio.to_thread(shutil.rmtree, connection.root, True)
-
-
-class _Connection(FrameProtocol):
-    """One life of the compute node's process."""
-
-    def __init__(
-        self, node: ComputeNode, process: subprocess.Popen[bytes], root: Path, token: str
-    ) -> None:
-        super().__init__()
-        self.process = process
-        self.root = root
-        self.token = token
-        self.born = time.monotonic()
-        self.ready = False
-        self.ending = False
-        # State id -> its JSON text, for the header of a call.
-        self.defined: dict[str, str] = {}
-        self._node = node
-        self._loop = asyncio.get_running_loop()
-        self._next_id = 0
-        self._pending: dict[int, asyncio.Future[Reply]] = {}
-        self._heard = 0.0
-        self._watch: asyncio.TimerHandle | None = None
-
-    def close(self) -> None:
-        if self.transport is not None:
-            self.transport.abort()
-
-    def define(self, state_id: str, spec: Spec) -> None:
-        """Frames keep their order, so a call may follow at once."""
-        self.defined[state_id] = json.dumps(state_id)
-        header = dump_header({"id": 0, "op": "define", "state": state_id})
-        self.send(header.encode(), json.dumps(spec).encode())
-
-    def call_header(self, state_id: str, media: str) -> str:
-        more = f',"m":{json.dumps(media)}' if media else ""
-        return f'{{"op":"call","state":{self.defined[state_id]}{more}}}'
-
-    async def ask(self, header: str, body: Body = b"") -> Reply:
-        """Send a request; ``header`` is a JSON object without its id. Raises ComputeLost."""
-        if self.transport is None:
-            raise self._lost()
-        number = self._next_id = self._next_id + 1
-        future: asyncio.Future[Reply] = self._loop.create_future()
-        self._pending[number] = future
-        if self._watch is None:
-            self._heard = self._loop.time()
-            self._watch = self._loop.call_later(_PING_EVERY, self._check)
-        self.send(f'{{"id":{number},{header[1:]}'.encode(), body)
-        try:
-            return await future
-        except asyncio.CancelledError:
-            if self._pending.pop(number, None) is not None:
-                self.send(f'{{"id":{number},"op":"cancel"}}'.encode())
-            raise
-
-    def frame_received(self, header: bytes, body: Body) -> None:
-        self._heard = self._loop.time()
-        found = parse_header(header)
-        number = found.pop("id", 0)
-        future = self._pending.pop(number, None)
-        if future is not None:
-            if not future.done():
-                future.set_result(Reply(found.pop("status", 200), bytes(body), found))
-        elif found.get("op") == "log":
-            self._node.log.log(int(found["level"]), "%s", found["message"])
-
-    def closed(self, exc: Exception | None) -> None:
-        self.ready = False
-        if self._watch is not None:
-            self._watch.cancel()
-        error = self._lost()
-        for future in self._pending.values():
-            if not future.done():
-                future.set_exception(error)
-        self._pending.clear()
-        self._node.lost(self)
-
-    def _lost(self) -> ComputeLost:
-        return ComputeLost(
-            f"The {self._node.name} stopped while it had the request, and is being restarted. "
-            "Try again if the service may be called twice.",
-            retry_after=1.0,
-        )
-
-    def _check(self) -> None:
-        """While replies are awaited: is the node alive?"""
-        self._watch = None
-        if not self._pending:
-            return
-        if self._loop.time() - self._heard > _SILENCE:
-            self._node.log.error("The %s does not answer; it is killed.", self._node.name)
-            self.process.kill()
-            return
-        self.send(b'{"id":0,"op":"ping"}')
-        self._watch = self._loop.call_later(_PING_EVERY, self._check)

@@ -35,7 +35,9 @@ def keys(value: object, where: str, required: Sequence[str], optional: Sequence[
     if not isinstance(value, Mapping):
         fail(where, f"expected an object, got {shown(value)}")
     missing = [key for key in required if key not in value]
-    extra = [key for key in value if key not in required and key not in optional]
+    # Both may be thousands: an example has a key for each column.
+    known = {*required, *optional}
+    extra = [key for key in value if key not in known]
     if missing or extra:
         what = f"{missing[0]!r} is missing" if missing else f"{shown(extra[0])} is not known"
         fail(where, what)

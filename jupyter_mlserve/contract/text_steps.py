@@ -16,9 +16,9 @@ the letters of the text, or of the letters of each word).
 from __future__ import annotations
 
 import re
-import unicodedata
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
+from unicodedata import combining, normalize
 
 from .realtime_steps import StepFailed
 
@@ -44,7 +44,7 @@ MAX_CHARACTERS = 4_000_000  # of a text, and of all its n-grams together
 def text_function(steps: Sequence[Mapping[str, Any]]) -> Callable[[str], str] | None:
     """The function that ``steps`` mean, in their order; None when there are none.
 
-    It raises StepFailed for a text of more than ``MAX_CHARACTERS``, or whose n-grams would have.
+    It raises StepFailed for a text that has, or would get, more than ``MAX_CHARACTERS``.
     """
     functions = [_step_function(step) for step in steps]
     if not functions:
@@ -134,15 +134,28 @@ def _public(text: str) -> str:
 
 def _strip_accents_unicode(text: str) -> str:
     """As sklearn.feature_extraction.text.strip_accents_unicode."""
-    if text.isascii():
-        return text
-    decomposed = unicodedata.normalize("NFKD", text)
-    return "".join(char for char in decomposed if not unicodedata.combining(char))
+    return text if text.isascii() else _decomposed(text, lambda char: not combining(char))
 
 
 def _strip_accents_ascii(text: str) -> str:
     """As sklearn.feature_extraction.text.strip_accents_ascii."""
-    return unicodedata.normalize("NFKD", text).encode("ASCII", "ignore").decode("ASCII")
+    return text if text.isascii() else _decomposed(text, str.isascii)
+
+
+def _decomposed(text: str, kept: Callable[[str], bool]) -> str:
+    """The characters of NFKD(``text``) that are ``kept``, which no combining one may be.
+
+    Letter by letter: NFKD itself also sorts runs of combining characters, in a time that grows
+    with the square of their length and lets no other thread run. Those are dropped here anyway.
+    """
+    table = {
+        ord(char): "".join(filter(kept, normalize("NFKD", char)))
+        for char in set(text)
+        if not char.isascii()
+    }
+    found = text.translate(table)
+    _bounded(len(found), "without accents it has")
+    return found
 
 
 def _spaces(text: str) -> str:

@@ -205,7 +205,7 @@ def _quality(parameters: list[str]) -> float:
     return 1.0
 
 
-def named(reply: Reply, route: Route) -> bytes:
+def named(reply: Reply, route: Route) -> bytes | bytearray:
     """The error body; a message that does not say which service it is about is made to."""
     if reply.header.get("error") not in NAMELESS:
         return reply.body
@@ -217,7 +217,7 @@ def named(reply: Reply, route: Route) -> bytes:
     return dump(error)
 
 
-def with_traceback(body: bytes, traceback: str) -> bytes:
+def with_traceback(body: bytes | bytearray, traceback: str) -> bytes:
     """The error body with the author's traceback among its details."""
     error = json.loads(body)
     error.setdefault("details", {})["traceback"] = traceback

@@ -34,7 +34,7 @@ class Answer:
     """What goes back: status, JSON body, and headers beyond the usual ones."""
 
     status: int
-    body: bytes
+    body: bytes | bytearray
     headers: tuple[tuple[str, str], ...] = ()
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from http.client import responses
+from typing import cast
 
 from tornado import httputil
 
@@ -51,10 +52,11 @@ def write_answer(
         headers[name] = value
     start = httputil.ResponseStartLine("", answer.status, responses.get(answer.status, "Unknown"))
     if len(answer.body) <= LARGE:
-        connection.write_headers(start, headers, answer.body)
+        connection.write_headers(start, headers, bytes(answer.body))
     else:
         connection.write_headers(start, headers)
-        connection.write(answer.body)
+        # Tornado keeps a view of it, whichever it is, until it is written.
+        connection.write(cast(bytes, answer.body))
 
 
 class Refusal:

@@ -27,6 +27,7 @@ from sklearn.datasets import load_iris
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.linear_model import LogisticRegression
 
+from jupyter_mlserve.compute.protocol import keep_large_buffers
 from jupyter_mlserve.compute.realtime.scoring import Scorer
 from jupyter_mlserve.compute.realtime.sessions import open_session
 from jupyter_mlserve.contract.realtime import unpack
@@ -172,6 +173,7 @@ def main() -> int:
     iris = load_iris(as_frame=True)
     names = list(iris.data)
     failed = False
+    keep_large_buffers()  # as the realtime process does
     for name, model in MODELS.items():
         model.fit(iris.data, iris.target_names[iris.target])
         container = unpack(serialize_model(model, iris.data.iloc[::5]))

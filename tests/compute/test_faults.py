@@ -316,10 +316,10 @@ def test_a_node_that_dies_again_and_again_is_started_less_and_less_often(
 
 @pytest.fixture
 def impatient(make_node: MakeNode, monkeypatch: pytest.MonkeyPatch) -> Driver:
-    from jupyter_mlserve.compute import client
+    from jupyter_mlserve.compute import connection
 
-    monkeypatch.setattr(client, "_PING_EVERY", 0.1)
-    monkeypatch.setattr(client, "_SILENCE", 0.6)
+    monkeypatch.setattr(connection, "_PING_EVERY", 0.1)
+    monkeypatch.setattr(connection, "_SILENCE", 0.6)
     node = make_node()
     node.spec("s", SLEEP)
     return node

@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+import random
+import sys
+import time
 from typing import Any
+from unicodedata import combining, normalize
 
 import pytest
-from sklearn.feature_extraction.text import CountVectorizer
+from sklearn.feature_extraction.text import (
+    CountVectorizer,
+    strip_accents_ascii,
+    strip_accents_unicode,
+)
 
 from jupyter_mlserve.contract.errors import InvalidDefinition
 from jupyter_mlserve.contract.realtime_inputs import inputs
@@ -126,3 +134,36 @@ def test_the_header_refuses_others(step: dict[str, Any]) -> None:
     item = {"name": "text0", "type": "string", "columns": [0], "steps": [step]}
     with pytest.raises(InvalidDefinition):
         inputs([item], COLUMNS)
+
+
+@pytest.mark.parametrize("theirs", [strip_accents_unicode, strip_accents_ascii])
+def test_accents_of_any_text_are_stripped_as_by_scikit_learn(theirs: Any) -> None:
+    ours = text_function([{"step": theirs.__name__}])
+    assert ours is not None
+    letters = [chr(code) for code in range(sys.maxunicode + 1) if not 0xD800 <= code < 0xE000]
+    assert [c for c in letters if ours(c) != theirs(c)] == []
+    changed = [c for c in letters if combining(c) or normalize("NFKD", c) != c]
+    jamo = [chr(code) for code in range(0x1100, 0x1200)]
+    choose = random.Random(0)
+    for _ in range(2000):
+        text = "".join(choose.choices([*changed, *jamo], k=12))
+        assert ours(text) == theirs(text)
+
+
+def test_runs_of_accents_cost_no_more_than_other_letters() -> None:
+    """NFKD sorts them in a time that grows with the square, and stops all threads meanwhile."""
+    text = "e" + "\u0345\u0334" * 100_000
+    for step in ("strip_accents_unicode", "strip_accents_ascii"):
+        function = text_function([{"step": step}])
+        assert function is not None
+        start = time.process_time()
+        assert function(text) == "e"
+        assert time.process_time() - start < 2  # 50 by NFKD
+
+
+def test_what_becomes_of_letters_without_accents_is_bounded() -> None:
+    function = text_function([{"step": "strip_accents_unicode"}])
+    assert function is not None
+    assert len(function("\ufdfa" * (MAX_CHARACTERS // 18))) == MAX_CHARACTERS // 18 * 18
+    with pytest.raises(StepFailed, match=f"more than {MAX_CHARACTERS:,}"):
+        function("\ufdfa" * (MAX_CHARACTERS // 18 + 1))

@@ -180,6 +180,11 @@ async def test_wrong_input_is_a_400_that_names_the_column(
         reply = await http("POST", "api/Attitude/1.0", body)
         assert (reply.status, reply.json["exceptionType"]) == (400, "InvalidInput"), body
         assert named in reply.json["message"], reply.json
+        details = reply.json["details"]
+        assert details["expected"]
+        assert details["got"], body
+        if named not in ("", "x", "inputData"):
+            assert details["column"] == ("advance" if named == "complaints" else named)
     for raw_body in (b"", b"{", b"[]", b'{"inputData": NaN}', b"\xff"):
         reply = await http("POST", "api/Attitude/1.0", raw_body, headers={"Content-Type": JSON})
         assert (reply.status, reply.json["exceptionType"]) == (400, "InvalidInput"), raw_body

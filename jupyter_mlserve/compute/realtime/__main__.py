@@ -14,6 +14,7 @@ import signal
 import socket
 import sys
 
+from ..protocol import keep_large_buffers
 from .node import Node
 
 _PR_SET_PDEATHSIG = 1
@@ -36,6 +37,7 @@ def main() -> None:
         return
     # What is imported now stays; looking through it again and again would only cost time.
     gc.freeze()
+    keep_large_buffers()
     asyncio.run(serve(socket.socket(fileno=fd)))
     # Threads may still be scoring; nobody waits for them.
     os._exit(0)

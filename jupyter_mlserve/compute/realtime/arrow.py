@@ -43,8 +43,8 @@ def arrow_module() -> Any:
     except ImportError as exc:
         raise UnsupportedMedia(
             "This server reads and writes no Arrow streams, because pyarrow is not installed "
-            f"beside it ({exc}). Send and accept JSON, or ask the administrator to install "
-            "jupyter_mlserve[arrow]."
+            f"beside it ({exc}). Send and accept JSON, or ask the administrator to run: "
+            'pip install "jupyter_mlserve[arrow]"'
         ) from None
     return pyarrow
 

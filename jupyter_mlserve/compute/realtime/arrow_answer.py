@@ -14,6 +14,32 @@ from .encode import numbers_of, too_large
 from .schema import Output, Schema
 
 
+class _Parts:
+    """A file for pyarrow to write to: it keeps the buffers, and they are copied once, when joined.
+
+    A file in memory of pyarrow's own grows as it is written, and copies all of it each time.
+    """
+
+    closed = False
+
+    def __init__(self) -> None:
+        self.parts: list[Any] = []
+        self.size = 0
+
+    def write(self, part: Any) -> None:
+        self.parts.append(part)
+        self.size += len(part)
+
+    def tell(self) -> int:
+        return self.size
+
+    def flush(self) -> None:
+        pass
+
+    def close(self) -> None:
+        pass
+
+
 class ArrowAnswer:
     """Collects pieces of the answer as record batches. ``limit`` is the reply's, in bytes.
 
@@ -43,8 +69,8 @@ class ArrowAnswer:
             None if item.labels is None else pa.array(item.labels, types[item.kind])
             for item in schema.outputs
         ]
-        self._sink = pa.BufferOutputStream()
-        self._writer = pa.ipc.new_stream(self._sink, self._schema)
+        self._sink = _Parts()
+        self._writer = pa.ipc.new_stream(pa.PythonFile(self._sink, "w"), self._schema)
 
     def add(self, tensors: Sequence[npt.NDArray[Any]]) -> None:
         """The tensors of the next rows."""
@@ -55,12 +81,12 @@ class ArrowAnswer:
             for output, labels in zip(self._outputs, self._labels, strict=True)
         ]
         self._writer.write_batch(self._pa.record_batch(columns, schema=self._schema))
-        if self._sink.tell() > self._limit:
-            raise too_large(self._sink.tell(), self._limit)
+        if self._sink.size > self._limit:
+            raise too_large(self._sink.size, self._limit)
 
     def result(self) -> bytes:
         self._writer.close()
-        found: bytes = self._sink.getvalue().to_pybytes()
+        found = b"".join(self._sink.parts)
         if len(found) > self._limit:
             raise too_large(len(found), self._limit)
         return found

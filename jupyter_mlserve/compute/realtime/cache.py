@@ -125,9 +125,12 @@ class Cache:
         self.bytes += size
 
     def make_room(self, size: int) -> None:
-        """Unload what was not called for longest, until ``size`` bytes fit, or nothing is left."""
+        """Unload what was not called for longest, until ``size`` bytes fit, or nothing is left.
+
+        What calls wait for goes last: it would only be loaded again.
+        """
         while self.loaded and self.bytes + size > self.budget:
-            oldest = min(self.loaded.values(), key=lambda version: version.last_used)
+            oldest = min(self.loaded.values(), key=lambda v: (bool(v.queue), v.last_used))
             self.drop(oldest)
             self.evictions += 1
 

@@ -10,7 +10,8 @@ from typing import Any, ClassVar
 
 from ...contract.errors import ComputeLost, Unavailable
 from ...worker.frames import dump_header
-from ..client import ComputeNode, Reply, Spec, SpecSource, error_reply
+from ..client import ComputeNode, Reply, SpecSource
+from ..connection import Spec, error_reply
 from .config import RealtimeConfig
 from .flight import crashed
 

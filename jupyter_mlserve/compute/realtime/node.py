@@ -277,6 +277,8 @@ class Node(FrameProtocol):
             if self.watch.asleep:
                 self.watch.wake()
             self.threads.submit(Run(self, call, version.scorer))
+        # Not before: making room could unload what was just loaded, and its calls would wait again.
+        self._start_loads()
 
     def ran(self, call: Call, result: bytes | BaseException, overdue: bool, spent: float) -> None:
         """A thread has ended a call; ``spent`` is in seconds of the processor."""
@@ -342,9 +344,9 @@ class Node(FrameProtocol):
     # Models
 
     def _load(self, version: Version) -> None:
+        """To be loaded, as soon as `_start_loads` finds a thread for it."""
         version.loading = True
         self._loads.append(version)
-        self._start_loads()
 
     def _start_loads(self) -> None:
         while self._loads and self._loading < _LOADS:
@@ -380,7 +382,6 @@ class Node(FrameProtocol):
         elif version.queue:
             self._enlist(version)
         self._drop()
-        self._start_loads()
         self._dispatch()
 
     def _unload(self, version: Version) -> None:

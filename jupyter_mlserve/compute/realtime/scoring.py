@@ -62,6 +62,7 @@ class Scorer:
         decoder = JsonDecoder(self.schema, max_rows)
         self._one_row, self._pieces = decoder.one_row, decoder.pieces
         self._feed = row_feeder(self.schema)
+        self._steps = any(item.change is not None for item in self.schema.inputs)
         self._encode = row_encoder(self.schema)
 
     def score(self, body: Body, media: str = "", run_options: Any = None) -> bytes:
@@ -78,7 +79,8 @@ class Scorer:
         if not media:
             row = self._one_row(body)
             if row is not None:
-                found = self._run(self._feed(row), run_options)
+                alive = _watch(run_options) if self._steps else _nothing
+                found = self._run(self._feed(row, alive), run_options)
                 reply = self._encode(found)
                 if len(reply) <= self._result_limit:
                     return reply
@@ -141,6 +143,10 @@ def _watch(run_options: Any) -> Callable[[], None]:
             raise _ended()
 
     return alive
+
+
+def _nothing() -> None:
+    """A row without steps is over before anybody could end it."""
 
 
 def _ended() -> CallTimeout:

@@ -298,7 +298,7 @@ def test_what_the_rules_hold_back_would_harm_no_other_version(
 
 def test_mutated_models_are_refused_or_harmless(tmp_path: Path) -> None:
     """JUPYTER_MLSERVE_FUZZ_SECONDS and JUPYTER_MLSERVE_FUZZ_SEED make it longer, or another."""
-    seconds = float(os.environ.get("JUPYTER_MLSERVE_FUZZ_SECONDS", "10"))
+    seconds = float(os.environ.get("JUPYTER_MLSERVE_FUZZ_SECONDS", "6"))
     seed = os.environ.get("JUPYTER_MLSERVE_FUZZ_SEED", "1")
     script = Path(__file__).parents[2] / "support" / "realtime_fuzz.py"
     done = subprocess.run(

@@ -175,6 +175,28 @@ def test_what_is_used_stays_loaded(make_realtime: MakeRealtime) -> None:
     assert node.version("used")["loads"] == 1
 
 
+def test_more_versions_at_a_time_than_fit_still_get_their_turn(make_realtime: MakeRealtime) -> None:
+    """What was just loaded scores a call before another model takes its place."""
+    node = make_realtime(model_memory=3 * MiB, call_timeout=20.0)
+    for number in range(8):
+        node.publish(linear(float(number), 400_000), f"v{number}")
+
+    async def calls(number: int) -> list[float]:
+        found = []
+        for _ in range(8):
+            reply = await node.ask(f"v{number}", a=1.0, b=0.0)
+            assert reply.status == 200, reply
+            found += body_of(reply)["outputParameters"]["outputData"]["Pred"]
+        return found
+
+    async def work() -> list[list[float]]:
+        return await asyncio.gather(*map(calls, range(8)))
+
+    assert node.run(work()) == [[float(number)] * 8 for number in range(8)]
+    # Each call may have to load its model again, but once.
+    assert node.status()["evictions"] <= 2 * 64
+
+
 def test_many_definitions_make_no_start_slower(make_realtime: MakeRealtime) -> None:
     """They are not loaded, nor even told to the process, until they are called."""
     node = make_realtime()

@@ -7,6 +7,7 @@ import io
 import math
 import sys
 import threading
+import time
 from typing import Any
 
 import lightgbm
@@ -279,6 +280,23 @@ class TestSteps:
         photos = [picture((1, 2, 3), "TIFF")] * 20_000
         with pytest.raises(CallTimeout):
             self.images().score(body_of({"x": [1] * 20_000, "photo": photos}), "", options)
+        timer.join()
+
+    @pytest.mark.parametrize("rows", [1, 50])
+    def test_slow_texts_end_with_the_deadline(self, rows: int) -> None:
+        """Each takes a tenth of a second, and all of them more than a process gets to end."""
+        pytest.importorskip("vaderSentiment")
+        columns = [column(f"t{place}", "character") for place in range(48 // rows + 1)]
+        inputs = [{**SENTIMENT, "name": f"s{p}", "columns": [p]} for p in range(len(columns))]
+        scorer = echo(*columns, inputs=inputs)
+        body = body_of({item["name"]: ["\U0001f600" * 19_999] * rows for item in columns})
+        options = onnxruntime.RunOptions()
+        timer = threading.Timer(0.2, setattr, (options, "terminate", True))
+        timer.start()
+        start = time.process_time()
+        with pytest.raises(CallTimeout):
+            scorer.score(body, "", options)
+        assert time.process_time() - start < 2
         timer.join()
 
     @pytest.mark.parametrize("rows", [1, 3])
