@@ -32,7 +32,9 @@ _OWN_READ_ONLY = ("state", "contentHash")
 # Facts about the act of publishing. Two versions that differ in nothing else are identical.
 _NOT_CONTENT = ("source", "notebook", "cellId")
 # What consumers may see of the "mlserve" part: nothing of the code or of the author's machine.
-_PUBLIC = ("form", "sample", "kind", "modelName", "response", "example", "proof")
+_PUBLIC = (
+    *("form", "sample", "kind", "modelName", "response", "classes", "known", "example", "proof"),
+)
 
 
 class StateLike(Protocol):

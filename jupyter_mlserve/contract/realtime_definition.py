@@ -22,13 +22,16 @@ from .header_checks import MAX_TEXT, array, distinct, flag, keys
 from .realtime import input_definitions, output_definitions
 from .realtime_example import example
 from .realtime_header import COLUMN_TYPES, KINDS, proof, response
+from .realtime_words import check_classes, check_known, classes_of, known_of
 from .values import describe
 
 Json = dict[str, Any]
 
 REALTIME = "Realtime"
 # What a realtime version has in its "mlserve" part, and no standard one.
-REALTIME_KEYS = ("model", "kind", "modelName", "response", "example", "proof")
+REALTIME_KEYS = (
+    *("model", "kind", "modelName", "response", "classes", "known", "example", "proof"),
+)
 # What a standard version has there: void, so that readers find every key.
 _VOID: Json = {
     "function": None,
@@ -53,6 +56,8 @@ class Realtime:
     kind: str  # regression, classification, outlier, clustering, transform
     model_name: str  # "Pipeline(StandardScaler, Ridge)"
     response: Json | None  # {"name", "type", "position"}
+    classes: list[Any] | None  # the labels of a classifier, if they are not very many
+    known: Json  # the values that a column may have, by column, where they are few
     example: Json  # one typical row: a value for every column
     proof: Json  # rows tried, largest difference, candidate, libraries
 
@@ -63,6 +68,8 @@ class Realtime:
             "kind": self.kind,
             "modelName": self.model_name,
             "response": self.response,
+            "classes": self.classes,
+            "known": self.known,
             "example": self.example,
             "proof": self.proof,
         }
@@ -75,6 +82,8 @@ class Realtime:
             kind=own["kind"],
             model_name=own["modelName"],
             response=own["response"],
+            classes=own["classes"],
+            known=own["known"],
             example=own["example"],
             proof=own["proof"],
         )
@@ -106,6 +115,8 @@ def body_of(
             "kind": header["kind"],
             "modelName": header["model"],
             "response": header["response"],
+            "classes": classes_of(header),
+            "known": known_of(header),
             "example": header["example"],
             "proof": header["proof"],
         },
@@ -126,6 +137,11 @@ def clean(top: Mapping[str, Any], own: Mapping[str, Any]) -> Json:
     outputs = _frame(top, "outputParameterDefinitions", "outputData", False)
     columns = inputs[0]["columns"]
     column_names = [column["name"] for column in columns]
+    known = check_known(own.get("known"), columns, "mlserve.known")
+    typical = [
+        {**column, "known": known[name]} if name in known else column
+        for name, column in zip(column_names, columns, strict=True)
+    ]
     proven = proof(own.get("proof"), "mlserve.proof")
     alias = top.get("operationId")
     if alias is not None:
@@ -149,7 +165,9 @@ def clean(top: Mapping[str, Any], own: Mapping[str, Any]) -> Json:
             "kind": one_of(own.get("kind"), KINDS, "mlserve.kind"),
             "modelName": text(own.get("modelName"), "mlserve.modelName", 2000),
             "response": response(own.get("response"), column_names, "mlserve.response"),
-            "example": example(own.get("example"), columns, set(), None, "mlserve.example"),
+            "classes": check_classes(own.get("classes"), outputs[0]["columns"], "mlserve.classes"),
+            "known": known,
+            "example": example(own.get("example"), typical, set(), None, "mlserve.example"),
             "proof": proven,
         },
     }
@@ -162,17 +180,18 @@ def described(current: Json, patch: Mapping[str, Any], read_only: tuple[str, ...
     what is so. Raises InvalidDefinition for a part that would change.
     """
     name, version = current["name"], current["version"]
+    code = bool(patch.get("code"))
     for key, value in patch.items():
         if key in _FREE or key in read_only or (key == "runtimeType" and value is None):
             continue
         if key == "snapshotId":
             if value:
-                _only_a_model(name, version, key)
+                _only_a_model(name, version, key, code)
         elif key == "mlserve":
             own = mapping(value or {}, "mlserve", (*current["mlserve"], "pool", *read_only))
             for part, given in own.items():
                 if part not in read_only and not _same(given, current["mlserve"].get(part)):
-                    _only_a_model(name, version, f"mlserve.{part}")
+                    _only_a_model(name, version, f"mlserve.{part}", code)
         elif key not in current:
             known = ", ".join(current)
             fail("definition", f"it has the unknown key {str(key)[:80]!r}; known are {known}")
@@ -180,7 +199,7 @@ def described(current: Json, patch: Mapping[str, Any], read_only: tuple[str, ...
             if value != current[key]:
                 fail(key, f"the address says {current[key]!r}, the body {describe(value)}")
         elif not _same(value, current[key]):
-            _only_a_model(name, version, key)
+            _only_a_model(name, version, key, code)
     return {**current, **{key: patch[key] for key in _FREE if key in patch}}
 
 
@@ -225,12 +244,20 @@ def refuse_container(name: str, version: str) -> NoReturn:
     )
 
 
-def _only_a_model(name: str, version: str, field: str) -> NoReturn:
+def _only_a_model(name: str, version: str, field: str, code: bool) -> NoReturn:
+    """``code``: what was sent has code, so it was to be a standard service."""
+    another = f"realtime-services/{name}/{version} (%publish_realtime --update, redeploy_realtime)"
+    if code or field == "runtimeType":
+        raise InvalidDefinition(
+            f"{name} {version} is a realtime service: a compiled model, which runs no code. "
+            f"Publish the code as another version of {name}, or another model as this one: "
+            f"{another}.",
+            field=field,
+        )
     raise InvalidDefinition(
-        f"{name} {version} is a realtime service: a compiled model without code, whose inputs and "
-        f"outputs are the model's own, so {field} cannot be set. Send another model to "
-        f"realtime-services/{name}/{version} (%publish_realtime --update, redeploy_realtime); its "
-        "description and alias can be changed here.",
+        f"{name} {version} is a realtime service: a compiled model, whose inputs, outputs and "
+        f"example are the model's own, so {field} does not change without it. Publish another "
+        f"model: {another}; only its description and alias are changed by themselves.",
         field=field,
     )
 

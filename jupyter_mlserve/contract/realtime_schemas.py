@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from .header_checks import EXACT_INTEGER
+from .realtime_words import LABEL, about_output, few, listed
 
 if TYPE_CHECKING:
     from .definition import Definition
@@ -51,7 +52,8 @@ _MANY = 200  # columns; a sentence does not name so many
 
 def inputs_schema(definition: Definition) -> Schema:
     """The body of a call, for OpenAPI 3.1: ``inputData`` as columns or as records."""
-    cells = {name: _cell(column) for name, column in _columns(definition)}
+    known = _known(definition)
+    cells = {name: _cell(column, known.get(name)) for name, column in _columns(definition)}
     lists = {name: {"type": "array", "items": cell} for name, cell in cells.items()}
     required = [column["name"] for column in definition.inputs[0]["columns"]]
     text = (
@@ -84,10 +86,12 @@ def inputs_schema(definition: Definition) -> Schema:
 
 def outputs_schema(definition: Definition) -> Schema:
     """``outputParameters`` of a successful answer, for OpenAPI 3.1."""
-    columns = {
-        column["name"]: {"type": "array", "items": _answer(column["type"])}
-        for column in definition.outputs[0]["columns"]
-    }
+    columns = {}
+    for column in definition.outputs[0]["columns"]:
+        columns[column["name"]] = made = {"type": "array", "items": _answer(definition, column)}
+        about = _about(definition, column["name"])
+        if about:
+            made["description"] = about
     frame = {
         "type": "object",
         "properties": columns,
@@ -139,6 +143,7 @@ def examples(definition: Definition) -> Schema:
 def swagger_inputs(definition: Definition) -> Schema:
     """``InputParameters`` for Swagger 2.0, which knows neither null nor a choice of forms."""
     properties: Schema = {}
+    known = _known(definition)
     for name, column in _columns(definition):
         if column is None:
             properties[name] = {
@@ -150,7 +155,10 @@ def swagger_inputs(definition: Definition) -> Schema:
         items = _swagger_cell(column["type"])
         if column["nullable"]:
             items["x-nullable"] = True
-        properties[name] = {"type": "array", "items": items, "description": column["type"]}
+        text = str(column["type"])
+        if name in known:
+            text += f". {_among(known[name])}"
+        properties[name] = {"type": "array", "items": items, "description": text}
     row = _example(definition)
     example = {"inputData": {name: [value] for name, value in row.items()}}
     return {**_swagger_frame("inputData", properties), "example": example}
@@ -162,7 +170,9 @@ def swagger_outputs(definition: Definition) -> Schema:
         column["name"]: {
             "type": "array",
             "items": _swagger_cell(column["type"]),
-            "description": column["type"],
+            "description": ". ".join(
+                filter(None, (column["type"], _about(definition, column["name"])))
+            ),
         }
         for column in definition.outputs[0]["columns"]
     }
@@ -202,16 +212,38 @@ def _example(definition: Definition) -> Schema:
     return copy.deepcopy(definition.realtime.example)
 
 
-def _cell(column: Mapping[str, Any] | None) -> Schema:
+def _known(definition: Definition) -> Mapping[str, list[Any]]:
+    return definition.realtime.known if definition.realtime is not None else {}
+
+
+def _among(values: list[Any]) -> str:
+    return f"One of the values the model knows: {listed(values)}."
+
+
+def _about(definition: Definition, name: str) -> str:
+    return about_output(name, definition.realtime.to_json()) if definition.realtime else ""
+
+
+def _cell(column: Mapping[str, Any] | None, known: list[Any] | None) -> Schema:
     if column is None:
         return copy.deepcopy(_ANYTHING)
-    plain = copy.deepcopy(_PLAIN[column["type"]])
-    return {**plain, "type": [plain["type"], "null"]} if column["nullable"] else plain
+    made = copy.deepcopy(_PLAIN[column["type"]])
+    nullable = column["nullable"]
+    if nullable:
+        made["type"] = [made["type"], "null"]
+    if known is not None:
+        made["enum"] = [*known, *([None] if nullable else [])]
+        made["description"] = _among(known)
+    return made
 
 
-def _answer(kind: str) -> Schema:
+def _answer(definition: Definition, column: Mapping[str, Any]) -> Schema:
     """A cell that comes out. Labels are there always, numbers and texts may be missing."""
+    kind = column["type"]
     plain = _swagger_cell(kind)
+    classes = definition.realtime.classes if definition.realtime else None
+    if classes and column["name"] == LABEL and few(classes):
+        return {**plain, "enum": list(classes)}
     return {"type": [plain["type"], "null"]} if kind in ("numeric", "character") else plain
 
 

@@ -45,7 +45,7 @@ def _analyzer() -> Callable[[str], dict[str, float]]:
         raise MLServeError(
             f"The sentiment of texts needs vaderSentiment, which is not installed here ({exc}). "
             "Install it in the notebook's and in the server's environment: "
-            "pip install vaderSentiment",
+            'pip install "jupyter_mlserve[sentiment]"',
             field="vaderSentiment",
         ) from None
     scores: Callable[[str], dict[str, float]] = _linear(vader)().polarity_scores

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .describe import InputError, type_name
+from .describe import InputError, type_name, with_article
 from .outputs import _cell, _loose, _misfit, array_cells, text_of
 
 TYPE_CHECKING = False
@@ -102,7 +102,7 @@ def _check(name: str, table: Dict[str, List[Any]], columns: Sequence[Mapping[str
         if not kinds <= _KINDS[kind]:
             bad = next(c for c in cells if c is not None and type(c) not in _KINDS[kind])
             field = f"{name}.{column['name']}"
-            raise InputError(field, f"{_WORDS[kind]} in the column", f"a {type_name(bad)}")
+            raise InputError(field, f"{_WORDS[kind]} in the column", with_article(type_name(bad)))
 
 
 def _to_int(cell: Any) -> Any:

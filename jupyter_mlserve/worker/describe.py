@@ -72,12 +72,17 @@ def describe(value: Any) -> str:
         return f"an object of {len(value)}"
     if kind is list:
         return f"an array of {len(value)}"
-    return f"a {type_name(value)}"
+    return with_article(type_name(value))
 
 
 def quote(text: str, limit: int = 40) -> str:
     """The text quoted and cut; characters that UTF-8 cannot carry are escaped."""
     return ascii(text) if len(text) <= limit else ascii(text[: limit - 3]) + "..."
+
+
+def with_article(noun: str) -> str:
+    """``an int``, ``a str``."""
+    return f"{'an' if noun[:1] in 'aeio' else 'a'} {noun}"
 
 
 def type_name(value: Any) -> str:

@@ -148,8 +148,8 @@ class Inputs:
         if found != len(data):
             extra = next(name for name in data if name not in self._names)
             names = ", ".join(name for name, *_ in self._plan)
-            expected = f"only the declared inputs ({names})" if names else "no input"
-            raise InputError(extra[:200], expected, "one of this name")
+            expected = f"no such input (the inputs are {names})" if names else "no input"
+            raise InputError(extra[:200], expected, "one")
         return values
 
     def _needs_body(self) -> bool:

@@ -99,13 +99,13 @@ def _wrong_columns(field: str, got: List[str], names: List[str]) -> InputError:
             return InputError(f"{field}.{column}", "this column", "none of this name" + but)
     for column in got:
         if column not in names:
-            expected = f"only the columns {_listed(names)}"
-            return InputError(f"{field}.{column[:200]}", expected, "one of this name")
+            expected = f"no such column (the columns are {_listed(names)})"
+            return InputError(f"{field}.{column[:200]}", expected, "one")
     return InputError(field, f"the columns in the order {_listed(names)}", _listed(got))
 
 
 def _listed(names: List[str]) -> str:
-    shown = ", ".join(name[:50] for name in names[:20])
+    shown = ", ".join(n if len(n) <= 50 else n[:47] + "..." for n in names[:20])
     return shown + (f", ... ({len(names)} in all)" if len(names) > 20 else "") if names else "none"
 
 

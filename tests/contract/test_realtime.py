@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import struct
+import time
 from typing import Any
 
 import pytest
@@ -288,6 +289,21 @@ def test_an_example_is_no_text_for_null_and_no_larger_than_the_model_takes() -> 
         check_header({**free, "example": {**HEADER["example"], "città": f"a{NULL_TEXT}"}})
     with pytest.raises(InvalidDefinition, match="larger than 2"):
         check_header(changed(["largest"], 2))
+
+
+def test_an_example_with_keys_by_the_hundred_thousand_is_refused_soon() -> None:
+    columns = [{"name": f"c{n}", "type": "numeric", "nullable": False} for n in range(4096)]
+    header = {
+        **ATTITUDE,
+        "columns": columns,
+        "inputs": [{"name": "numbers", "type": "double", "columns": list(range(4096))}],
+        "example": {f"x{n}": 0 for n in range(200_000)} | {c["name"]: 0 for c in columns},
+        "sha256": "0" * 64,
+    }
+    start = time.process_time()
+    with pytest.raises(InvalidDefinition, match="'x0' is not known"):
+        check_header(header)
+    assert time.process_time() - start < 2  # 10 if each key is looked for among the columns
 
 
 def test_how_many_inputs_read_one_text_is_bounded() -> None:

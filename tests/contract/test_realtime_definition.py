@@ -89,6 +89,8 @@ def test_a_container_becomes_a_definition() -> None:
             "kind": "regression",
             "modelName": "LinearRegression",
             "response": ATTITUDE["response"],
+            "classes": None,
+            "known": {},
             "example": ATTITUDE["example"],
             "proof": ATTITUDE["proof"],
         },
@@ -134,6 +136,48 @@ def test_every_header_makes_a_definition_that_is_stored_and_read(
     assert '"known"' not in json.dumps(stored["inputParameterDefinitions"])
 
 
+def test_classes_and_known_values_are_in_the_definition() -> None:
+    found = made(HEADER).realtime
+    assert found is not None
+    assert found.classes == ["no", "yes"]
+    assert found.known == {"città": ["a", "東京"]}
+    before = made(HEADER).content_hash()
+    header = copy.deepcopy(HEADER)
+    header["columns"][2]["known"] = ["東京"]
+    assert made(header).content_hash() != before
+    stored = made(HEADER).to_json()
+    for part in ("classes", "known"):  # as an early definition, stored without them
+        del stored["mlserve"][part]
+    assert Definition.from_json(stored).to_json()["mlserve"]["known"] == {}
+    assert Definition.from_json(stored).to_json()["mlserve"]["classes"] is None
+
+
+@pytest.mark.parametrize(
+    ("known", "told"),
+    [
+        ([f"v{i}" for i in range(50)], True),
+        ([f"v{i}" for i in range(51)], False),
+        (["x" * 1990, "y" * 1990], True),
+        (["x" * 1990, "y" * 2010], False),
+    ],
+)
+def test_many_known_values_are_left_out(known: list[str], told: bool) -> None:
+    header = copy.deepcopy(HEADER)
+    header["columns"][2]["known"] = known
+    header["example"]["città"] = known[0]
+    found = made(header).realtime
+    assert found is not None
+    assert found.known == ({"città": known} if told else {})
+
+
+def test_very_many_classes_are_left_out() -> None:
+    header = copy.deepcopy(HEADER)
+    header["outputs"][0]["labels"] = [f"c{i}" for i in range(1001)]
+    found = made(header).realtime
+    assert found is not None
+    assert found.classes is None
+
+
 def test_the_definition_shares_nothing_with_the_header() -> None:
     header = checked(HEADER)
     definition = made(header)
@@ -176,8 +220,8 @@ def test_owners_see_all_and_consumers_what_they_need() -> None:
     consumer = definition.web_service(State(), may_see_code=False, permission="read only")
     assert set(consumer) == set(owner)
     assert set(consumer["mlserve"]) == {
-        *("form", "sample", "kind", "modelName", "response", "example", "proof", "model"),
-        *("state", "contentHash"),
+        *("form", "sample", "kind", "modelName", "response", "classes", "known", "example"),
+        *("proof", "model", "state", "contentHash"),
     }
     assert consumer["mlserve"]["proof"] == ATTITUDE["proof"]
     assert consumer["mlserve"]["model"] == {"size": 1234}
@@ -274,6 +318,16 @@ def test_no_other_part_can_be_set(patch: Json, field: str) -> None:
     assert caught.value.field == field
 
 
+def test_what_cannot_be_set_is_told_in_words_that_fit() -> None:
+    with pytest.raises(InvalidDefinition) as caught:
+        made().merged({"runtimeType": "Python", "code": "x = 1"})
+    assert "Publish the code as another version of Rating" in caught.value.message
+    assert "runtimeType" not in caught.value.message
+    with pytest.raises(InvalidDefinition) as caught:
+        made().merged({"mlserve": {"sample": {"inputData": []}}})
+    assert "does not change without it. Publish another model" in caught.value.message
+
+
 @pytest.mark.parametrize(
     ("patch", "field"),
     [
@@ -361,6 +415,14 @@ def broken(path: list[Any], value: Any) -> Json:
         (["mlserve", "example", "raises"], None, "mlserve.example.raises"),
         (["mlserve", "example", "raises"], "x", "mlserve.example.raises"),
         (["mlserve", "proof", "rows"], 0, "mlserve.proof.rows"),
+        (["mlserve", "classes"], ["a"], "mlserve.classes"),  # a regression has no label
+        (["mlserve", "known"], {"other": [1.0]}, "mlserve.known"),
+        (["mlserve", "known"], {"raises": ["x"]}, "mlserve.known.raises[0]"),
+        (["mlserve", "known"], {"raises": []}, "mlserve.known.raises"),
+        (["mlserve", "known"], {"raises": [float(i) for i in range(51)]}, "mlserve.known.raises"),
+        (["mlserve", "known"], {"raises": [10**300] * 14}, "mlserve.known"),
+        (["mlserve", "known"], {"raises": [1.0]}, "mlserve.example.raises"),
+        (["mlserve", "known"], [1], "mlserve.known"),
         (["inputParameterDefinitions"], [], "inputParameterDefinitions"),
         (["inputParameterDefinitions", 0, "name"], "x", "inputParameterDefinitions[0].name"),
         (["inputParameterDefinitions", 0, "type"], "list", "inputParameterDefinitions[0].type"),

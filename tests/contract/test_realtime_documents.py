@@ -78,7 +78,7 @@ def test_swagger_has_the_real_columns() -> None:
                     "rating_Pred": {
                         "type": "array",
                         "items": {"type": "number"},
-                        "description": "numeric",
+                        "description": "numeric. The predicted rating.",
                     }
                 },
             }
@@ -249,10 +249,9 @@ WRONG = [None, True, 3, 2.5, 2**60, "text", [], {}]
 @settings(deadline=None, max_examples=300, suppress_health_check=[HealthCheck.too_slow])
 @given(st.data())
 def test_document_and_runtime_say_the_same(data: st.DataObject) -> None:
-    """What only the model knows (values, ranges) is left aside; all else is in the document."""
+    """What only the model knows (ranges) is left aside; all else is in the document."""
     header = data.draw(headers())
     for column in header["columns"]:
-        column.pop("known", None)
         column.pop("range", None)
     names = [column["name"] for column in header["columns"]]
     rows: list[Json] = [
@@ -288,6 +287,26 @@ def test_document_and_runtime_say_the_same(data: st.DataObject) -> None:
     except MLServeError:
         taken = False
     assert document.is_valid({"inputData": body}) == taken, sent
+
+
+def test_values_and_classes_are_told() -> None:
+    inputs = swagger(service(HEADER))["definitions"]["InputParameters"]["properties"]
+    column = inputs["inputData"]["properties"]["città"]
+    assert column["description"] == "character. One of the values the model knows: 'a', '東京'."
+    schemas = openapi(service(HEADER))["components"]["schemas"]
+    frame = schemas["InputParameters"]["properties"]["inputData"]["oneOf"]
+    for cell_schema in (
+        frame[0]["properties"]["città"]["items"],
+        frame[1]["items"]["properties"]["città"],
+    ):
+        assert cell_schema["enum"] == ["a", "東京", None]
+        assert "'東京'" in cell_schema["description"]
+    assert "enum" not in frame[1]["items"]["properties"]["photo"]
+    columns = schemas["OutputParameters"]["properties"]["outputData"]["properties"]
+    assert columns["PredictedLabel"]["items"] == {"type": "string", "enum": ["no", "yes"]}
+    assert columns["PredictedLabel"]["description"] == "The predicted class: 'no', 'yes'."
+    assert columns["Probability"]["description"] == "Probability of 'yes'."
+    assert columns["Probability"]["items"] == {"type": ["number", "null"]}
 
 
 @pytest.mark.parametrize("make", [swagger, openapi])

@@ -116,4 +116,4 @@ def test_without_the_library_the_error_says_what_to_install() -> None:
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     assert "needs vaderSentiment" in done.stdout
-    assert "pip install vaderSentiment" in done.stdout
+    assert 'pip install "jupyter_mlserve[sentiment]"' in done.stdout

@@ -29,7 +29,7 @@ from .schema import FIELD, Column, Schema
 MAX_TEXT = 256 * 1024 * 1024
 _TYPES = {
     "numeric": "float64, float32 or an integer type",
-    "integer": "an integer type (int8 to uint64)",
+    "integer": "one of int8 to uint64",
     "logical": "bool",
     "character": "string, large_string or a dictionary of strings",
 }

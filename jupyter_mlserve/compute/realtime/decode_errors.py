@@ -85,19 +85,19 @@ def wrong_columns(
         names = schema.names_with_response if response in got else schema.names
     for column in names:
         if column not in got:
-            extra = [repr(other[:50]) for other in got if other not in names][:3]
+            extra = [quoted(other) for other in got if other not in names][:3]
             but = f" (but {', '.join(extra)}, which is not declared)" if extra else ""
             place = f"{field}.{column}"
             return invalid(place, "this column", "none of this name" + but, column=column)
     for column in got:
         if column not in names:
-            expected = f"only the columns {_listed(names)}"
-            return invalid(f"{field}.{column}", expected, "one of this name", column=column)
+            expected = f"no such column (the columns are {_listed(names)})"
+            return invalid(f"{field}.{column}", expected, "one", column=column)
     first, found = next(pair for pair in zip(names, got, strict=True) if pair[0] != pair[1])
     return invalid(
         field,
         f"the columns in the order {_listed(names)}",
-        f"{found[:50]!r} in the place of {first[:50]!r}",
+        f"{quoted(found)} in the place of {quoted(first)}",
         column=found,
     )
 
@@ -117,9 +117,14 @@ def show(value: Any) -> str:
 
 
 def _listed(names: Sequence[str]) -> str:
-    shown = ", ".join(name[:50] for name in names[:20])
+    shown = ", ".join(_cut(name, 50) for name in names[:20])
     return shown + (f", ... ({len(names)} in all)" if len(names) > 20 else "")
 
 
-def _cut(text: str) -> str:
-    return text if len(text) <= _MAX_FIELD else text[: _MAX_FIELD - 3] + "..."
+def quoted(name: str) -> str:
+    """A name that a caller sent, in quotes and cut."""
+    return repr(_cut(name, 50))
+
+
+def _cut(text: str, longest: int = _MAX_FIELD) -> str:
+    return text if len(text) <= longest else text[: longest - 3] + "..."

@@ -11,13 +11,23 @@ import msgspec
 
 from ...contract.errors import InvalidInput
 from ...contract.values import EXPECTED
-from .decode_errors import ANY_VALUE, ARRAY, at, invalid, show, wrong_columns, wrong_type
+from .decode_errors import (
+    ANY_VALUE,
+    ARRAY,
+    at,
+    invalid,
+    quoted,
+    show,
+    wrong_columns,
+    wrong_type,
+)
 from .decode_rules import KINDS, KINDS_OR_NULL
 from .schema import FIELD, Column, Schema
 
 Body = bytes | bytearray | memoryview
 # Larger ones are not parsed only to say what they are.
 _SMALL = 1 << 20
+_WHOLE = f'{{"{FIELD}": {{...}}}}'
 _SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
 _STARTS = {b"[": "an array", b"{": "an object", b'"': "a string", b"n": "null"}
 
@@ -36,12 +46,14 @@ def bad_body(body: Body, exc: Exception) -> InvalidInput:
     except Exception as again:  # no JSON at all
         return _not_json(body, again)
     if FIELD not in data:
-        extra = ", ".join(repr(name[:50]) for name in list(data)[:3])
-        but = f" (but {extra}, which is not declared)" if extra else ""
+        extra = ", ".join(quoted(name) for name in list(data)[:3])
+        more = ", ..." if len(data) > 3 else ""
+        but = f" (but {extra}{more}; send {_WHOLE})" if extra else f"; send {_WHOLE}"
         return invalid(FIELD, EXPECTED["data.frame"], "nothing" + but)
     for name in data:
         if name != FIELD:
-            return invalid(name[:200], f"only the declared inputs ({FIELD})", "one of this name")
+            expected = f"no such input (the only one is {FIELD})"
+            return invalid(name[:200], expected, "one")
     return invalid(FIELD, EXPECTED["data.frame"], _got(data[FIELD]))
 
 

@@ -95,8 +95,8 @@ def test_no_rows_give_empty_columns(mixed: Scorer, empty: Any) -> None:
         (
             {"hp": [1], "wt": [2], "am": [3]},
             "inputData.am",
-            "only the columns hp, wt",
-            "one of this name",
+            "no such column (the columns are hp, wt)",
+            "one",
         ),
         (
             {"wt": [1], "hp": [2]},
@@ -317,7 +317,7 @@ class TestResponse:
         (b"[1]", "", "an object of inputs by name"),
         (b"{}", "inputData", "an object of columns, or an array of records"),
         (b'{"hp": 1}', "inputData", "an object of columns, or an array of records"),
-        (b'{"inputData": {"hp": [1], "wt": [2]}, "x": 1}', "x", "only the declared inputs"),
+        (b'{"inputData": {"hp": [1], "wt": [2]}, "x": 1}', "x", "no such input (the only one is"),
         (b'{"inputData": {"hp": [1], "wt": [2]}', "", "JSON"),
         (b'{"inputData": {"hp": [1], "wt": [2]}} x', "", "JSON"),
         (b'{"inputData": {"hp": [NaN], "wt": [2]}}', "", "JSON (null stands for"),
