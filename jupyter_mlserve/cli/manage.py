@@ -18,6 +18,7 @@ WIDTH = 60
 
 def list_services(client: DeployClient, name: str | None, *, as_json: bool = False) -> int:
     found = client.list_services(name)
+    found.sort(key=lambda service: str(service.get("creationTime") or ""), reverse=True)
     if as_json:
         print(json.dumps(found, indent=2, ensure_ascii=False))
         return 0
@@ -33,7 +34,10 @@ def list_services(client: DeployClient, name: str | None, *, as_json: bool = Fal
         return 1
     from ..notebook.text import align, plain
 
-    rows = [["service", "version", "kind", "created", "by", "inputs", "outputs"], *map(row, found)]
+    rows = [
+        ["service", "version", "kind", "created (UTC)", "by", "inputs", "outputs"],
+        *map(row, found),
+    ]
     print("\n".join(align([[plain(text) for text in line] for line in rows], "")))
     return 0
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sys
 import tempfile
 import time
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,10 @@ from ..client.discovery import find_server
 from .notebook_run import CellFailed, Progress, colours, load, run_cells
 
 Line = dict[str, Any]
+
+# The tag of a cell that shows a mistake: nbclient and others go on after it.
+EXPECTED = "raises-exception"
+_NO_MAGIC = re.compile(r"magic.* `%%?(\w+_services?|publish_realtime|mlserve)` not found")
 
 
 def publish(
@@ -43,49 +49,102 @@ def publish(
         report = Path(folder) / "report.jsonl"
         started = time.monotonic()
         try:
-            count = run(nb, path.resolve(), address, report, kernel, timeout, output)
-            print(f"{count} cells ran in {time.monotonic() - started:.1f} s", file=sys.stderr)
+            watched = Watched(sys.stderr, report=report)
+            count = run(nb, path.resolve(), address, watched, kernel, timeout, output)
+            ran = f"{count} cell{'' if count == 1 else 's'} ran"
+            print(f"{ran} in {time.monotonic() - started:.1f} s", file=sys.stderr)
         except CellFailed as error:
             failure = error
-        lines = read_report(report)
+        lines = told(read_report(report), watched.expected)
     if failure is not None:
         print(f"\n{colours(failure.traceback)}", file=sys.stderr)
+        if lines and lines[-1]["action"] == "failed":
+            kind = lines[-1]["error"].partition(":")[0]
+            lines[-1]["error"] = f"{kind}, see above" if failure.traceback else kind
     if lines:
         print(table(lines))
     if failure is not None:
-        print(f"Cell {failure.number} of {path} failed: {failure.error}", file=sys.stderr)
+        print(f"Cell {failure.number} of {path} failed{why(failure)}", file=sys.stderr)
         if failure.number < len(nb.cells):
             print("The cells after it did not run.", file=sys.stderr)
         return 1
-    if not lines:
+    if not any(line["url"] for line in lines):
         print(f"{path} ran, but published nothing.", file=sys.stderr)
         return 1
     return 1 if any(line["action"] == "failed" for line in latest(lines)) else 0
+
+
+def why(failure: CellFailed) -> str:
+    """The end of the sentence; what stands above it already is not said again."""
+    if _NO_MAGIC.search(failure.error + failure.traceback):
+        return ": the extension is not loaded. Add a cell before it: %load_ext jupyter_mlserve"
+    shown = failure.error.partition(": ")[0]
+    return f" ({shown})." if failure.traceback else f": {failure.error}"
+
+
+@dataclass
+class Watched(Progress):
+    """Also notes which lines of the report are failures in cells that are expected to fail."""
+
+    report: Path = Path()
+    seen: int = 0
+    expected: set[int] = field(default_factory=set)
+
+    def cell(self, number: int, total: int, cell: Any, seconds: float) -> None:
+        lines = len(read_report(self.report))
+        if EXPECTED in cell.metadata.get("tags", ()):
+            self.expected.update(range(self.seen, lines))
+        self.seen = lines
+        super().cell(number, total, cell, seconds)
+
+
+def told(lines: list[Line], expected: set[int]) -> list[Line]:
+    """The lines of what was published, each saying if it was to fail, or was deleted later."""
+    made: list[Line] = []
+    for number, line in enumerate(lines):
+        if line["action"] == "deleted":
+            for earlier in made:
+                same = (earlier["service"], earlier["version"]) == (
+                    line["service"],
+                    line["version"],
+                )
+                if same and earlier["url"] and not earlier["action"].endswith("deleted"):
+                    earlier["action"] += ", then deleted"
+        elif line["action"] == "failed" and number in expected:
+            made.append({**line, "action": "failed, as expected"})
+        else:
+            made.append(line)
+    return made
 
 
 def run(
     nb: Any,
     path: Path,
     address: ServerAddress,
-    report: Path,
+    watched: Watched,
     kernel: str | None,
     timeout: int | None,
     output: Path | None,
 ) -> int:
     import nbformat
+    import zmq
     from nbclient import NotebookClient
 
     name = kernel_name(nb, kernel)
     resources = {"metadata": {"path": str(path.parent)}}
     client = NotebookClient(nb, timeout=timeout, kernel_name=name, resources=resources)
-    env = kernel_environment(address, report, path)
+    manager: Any = client.create_kernel_manager()
+    # Where Jupyter knows how to encrypt what kernels say, else the kernel warns that it does not.
+    if manager.has_trait("transport_encryption") and zmq.has("curve"):
+        manager.transport_encryption = "auto"
+    env = kernel_environment(address, watched.report, path)
 
     def save() -> None:
         if output is not None:
             nbformat.write(nb, output)
 
     with client.setup_kernel(env=env):
-        return run_cells(nb, client, Progress(sys.stderr), save)
+        return run_cells(nb, client, watched, save)
 
 
 def kernel_environment(address: ServerAddress, report: Path, notebook: Path) -> dict[str, str]:

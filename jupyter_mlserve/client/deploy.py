@@ -18,7 +18,7 @@ from .http import Connection, path_of
 from .lookup import looking_for
 from .misuse import WrongCall
 from .packaging import Parts, package, package_update
-from .publishing import PUBLISH_SECONDS, REPRESENTATION, Progress, Published, publish
+from .publishing import PUBLISH_SECONDS, REPRESENTATION, Progress, Published, Report, publish
 from .realtime import publish_realtime
 from .service import Service, is_realtime, service_object
 from .wording import in_arguments
@@ -254,6 +254,7 @@ class DeployClient:
         """Delete a version. Calls of it answer 410 afterwards. True."""
         with self._looking_for(name, version):
             self.connection.request("DELETE", path_of("services", name, version))
+        Report(name, version).deleted()
         return True
 
     def rollback_service(self, name: str, version: str, state: int | None = None) -> Service:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from ..contract.realtime_words import about_output, listed
 from ..contract.types import to_text, type_text
 
 Json = Mapping[str, Any]
@@ -64,8 +65,15 @@ def _parameters(definition: Json) -> list[str]:
 def _realtime_frames(definition: Json) -> list[str]:
     (taken,) = definition["inputParameterDefinitions"]
     (given,) = definition["outputParameterDefinitions"]
-    columns = [_column(column) for column in taken.get("columns") or ()]
-    response = (definition.get("mlserve") or {}).get("response") or {}
+    own = definition.get("mlserve") or {}
+    known = own.get("known") or {}
+    columns = [
+        _column(
+            column, f"one of {listed(known[column['name']])}" if column["name"] in known else ""
+        )
+        for column in taken.get("columns") or ()
+    ]
+    response = own.get("response") or {}
     if response.get("position") is not None:
         columns.insert(
             response["position"], f"    {response['name']} (the response: may be left out, ignored)"
@@ -74,10 +82,14 @@ def _realtime_frames(definition: Json) -> list[str]:
         f"{taken['name']}: a DataFrame, a dict of columns or a list of records, with the columns",
         *columns,
         f'.output("{given["name"]}") of the reply: a DataFrame with the columns',
-        *(_column(column) for column in given.get("columns") or ()),
+        *(
+            _column(column, about_output(str(column["name"]), own))
+            for column in given.get("columns") or ()
+        ),
     ]
 
 
-def _column(column: Json) -> str:
+def _column(column: Json, about: str) -> str:
     missing = " (may be missing)" if column.get("nullable") else ""
-    return f"    {column['name']}: {_PYTHON.get(str(column['type']), column['type'])}{missing}"
+    line = f"    {column['name']}: {_PYTHON.get(str(column['type']), column['type'])}{missing}"
+    return f"{line}, {about[:1].lower()}{about[1:].rstrip('.')}" if about else line

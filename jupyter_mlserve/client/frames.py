@@ -237,7 +237,7 @@ def _wrong_names(got: Sequence[str], schema: Schema) -> NoReturn:
             but = f" (but {', '.join(map(repr, near))}, which is not declared)" if near else ""
             refuse(name, "this column", f"none of this name{but}")
     if extra:
-        refuse(extra[0], f"only the columns {_listed(names)}", "one of this name")
+        refuse(extra[0], f"no such column (the columns are {_listed(names)})", "one")
     # The response may be there or not; where it is, it has its place.
     wanted = allowed if schema.response in got else names
     right, found = next(pair for pair in zip(wanted, got, strict=True) if pair[0] != pair[1])

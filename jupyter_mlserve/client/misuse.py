@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..contract.errors import BadRequest, NotFound
+from ..contract.errors import BadRequest, Conflict, NotFound
 
 
 class WrongCall(BadRequest, TypeError, ValueError):
@@ -14,3 +14,7 @@ class NotInReply(NotFound, KeyError):
 
     def __str__(self) -> str:
         return self.message  # KeyError would put it in quotes
+
+
+class ReplyMismatch(Conflict, ValueError):
+    """The reply of a service is not what the object that called it was told. Also a ValueError."""

@@ -278,7 +278,8 @@ class Report:
     """One line of JSON per publish in the file that ``JUPYTER_MLSERVE_REPORT`` names.
 
     `jupyter mlserve publish NOTEBOOK` runs the notebook in a kernel and reads here what the
-    notebook published. Keys: service, version, action, url, seconds, error.
+    notebook published. Keys: service, version, action, url, seconds, error. A version that is
+    deleted later has a line of the action "deleted".
     """
 
     def __init__(self, name: str, version: str | None) -> None:
@@ -295,15 +296,18 @@ class Report:
         )
 
     def failed(self, error: BaseException, seconds: float) -> None:
-        text = error.message if isinstance(error, MLServeError) else repr(error)
+        text = error.message if isinstance(error, MLServeError) else str(error)
         self._write(
             service=self.name,
             version=self.version,
             action="failed",
             url="",
             seconds=seconds,
-            error=f"{type(error).__name__}: {text}",
+            error=f"{type(error).__name__}: {text}" if text else type(error).__name__,
         )
+
+    def deleted(self) -> None:
+        self._write(service=self.name, version=self.version, action="deleted", url="", seconds=0.0)
 
     def _write(self, **line: Any) -> None:
         if not self.path:

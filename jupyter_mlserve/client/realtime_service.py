@@ -7,13 +7,14 @@ what comes back is the same frame either way.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import cached_property
 from html import escape
 from importlib.util import find_spec
 from typing import Any
 
 from ..contract.errors import UnsupportedMedia
+from ..contract.realtime_words import about_output
 from .frames import INPUT, Schema, arrow_stream, columns_of, json_columns, length
 from .http import Connection, error_of, path_of
 from .misuse import WrongCall
@@ -37,6 +38,28 @@ class RealtimeService(Service):
     @cached_property
     def _schema(self) -> Schema:
         return Schema.of(self._definition)
+
+    @property
+    def inputs(self) -> list[dict[str, Any]]:
+        """The one input, ``inputData``. A column whose values the model knows has them as
+        ``known``, if they are few."""
+        known = (self._definition.get("mlserve") or {}).get("known") or {}
+        return [
+            _annotated(param, lambda name: {"known": list(known[name])} if name in known else {})
+            for param in super().inputs
+        ]
+
+    @property
+    def outputs(self) -> list[dict[str, Any]]:
+        """The one output, ``outputData``. A column of which more is known than its type has a
+        ``description``: whose probability it is."""
+        own = self._definition.get("mlserve") or {}
+
+        def told(name: str) -> dict[str, Any]:
+            about = about_output(name, own)
+            return {"description": about} if about else {}
+
+        return [_annotated(param, told) for param in super().outputs]
 
     @property
     def proof(self) -> dict[str, Any]:
@@ -70,7 +93,7 @@ class RealtimeService(Service):
             json={INPUT: json_columns(table, self._schema)},
             timeout=CONSUME_SECONDS,
         )
-        return ServiceResponse(self.api, answer, self.outputs)
+        return ServiceResponse(self.api, answer, self.outputs, self._outputs_now)
 
     def _ask_arrow(self, body: bytes) -> ServiceResponse | None:
         """None: this server reads no Arrow."""
@@ -89,7 +112,8 @@ class RealtimeService(Service):
             raise error
         if response.headers.get("Content-Type", "").startswith(ARROW):
             return ArrowResponse(self.api, response.content, self.outputs)
-        return ServiceResponse(self.api, json.loads(response.content), self.outputs)
+        answer = json.loads(response.content)
+        return ServiceResponse(self.api, answer, self.outputs, self._outputs_now)
 
     def _example(self, columns: int = 8) -> str:
         """The typical row of the version as a dict of columns, cut to a few."""
@@ -124,6 +148,12 @@ class RealtimeService(Service):
             for key, text in self._facts()
         )
         return head + end + rows + tail
+
+
+def _annotated(param: dict[str, Any], more: Callable[[str], dict[str, Any]]) -> dict[str, Any]:
+    """The frame ``param`` with what ``more`` says of its columns, by name."""
+    columns = [{**column, **more(str(column["name"]))} for column in param.get("columns") or ()]
+    return {**param, "columns": columns}
 
 
 def _shown(value: Any, longest: int = 40) -> str:

@@ -4,17 +4,23 @@ from __future__ import annotations
 
 import base64
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from html import escape
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from ..contract.errors import MLServeError
 from ..contract.types import type_text
-from .misuse import NotInReply
+from .misuse import NotInReply, ReplyMismatch
 
 # What decoding a value of this type needs; where it is not installed the plain JSON is given.
 NEEDS = {"data.frame": "pandas", "vector": "numpy", "matrix": "numpy"}
+# What the text of a reply shows of a frame and of any other value.
+TABLE_ROWS = 10
+TABLE_COLUMNS = 12
+TABLE_WIDTH = 40
+LONGEST_TEXT = 500
 
 
 class ServiceResponse:
@@ -26,9 +32,15 @@ class ServiceResponse:
     """
 
     def __init__(
-        self, api: str, body: Mapping[str, Any], outputs: Sequence[Mapping[str, Any]] = ()
+        self,
+        api: str,
+        body: Mapping[str, Any],
+        outputs: Sequence[Mapping[str, Any]] = (),
+        again: Callable[[], Sequence[Mapping[str, Any]]] | None = None,
     ) -> None:
+        """``outputs`` are the declared ones; ``again`` asks the server what they are by now."""
         self.api = api
+        self._again = again
         self.error: str = body.get("errorMessage") or ""
         self.console_output: str = body.get("consoleOutput") or ""
         self._raw: dict[str, Any] = dict(body.get("outputParameters") or {})
@@ -60,7 +72,36 @@ class ServiceResponse:
         return list(self.raw_outputs)
 
     def _decode(self, name: str) -> Any:
-        return decode_output(self.raw_outputs[name], self._declared.get(name))
+        value, param = self.raw_outputs[name], self._declared.get(name)
+        if param is not None or self._again is None:
+            try:
+                return decode_output(value, param)
+            except ValueError as error:
+                return self._decode_anew(name, error)
+        return self._decode_anew(name, None)
+
+    def _decode_anew(self, name: str, wrong: ValueError | None) -> Any:
+        """The output by what the version declares now: it may have been updated since."""
+        again, self._again = self._again, None
+        try:
+            now = {str(param["name"]): param for param in again()} if again is not None else {}
+        except MLServeError:
+            now = {}  # the server may have gone since it replied
+        if now:
+            self._declared = now
+        try:
+            if wrong is None or name in now:
+                return decode_output(self.raw_outputs[name], now.get(name))
+        except ValueError as error:
+            wrong = error
+        raise ReplyMismatch(
+            f"The reply of {self.api} is not what this object knows of the service ({wrong}). The "
+            "service was probably updated: get it again with get_service.",
+            field=name,
+        ) from None
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_again": None}  # a connection does not travel
 
     def artifact(self, name: str, decode: bool = True, encoding: str | None = None) -> Any:
         """A file that the code wrote: bytes, or text if an ``encoding`` such as "utf-8" is given,
@@ -90,8 +131,10 @@ class ServiceResponse:
         if self.error:
             lines.append(f"  error: {self.error}")
         for name in self._names:
-            text = repr(self.output(name))
-            lines.append(f"  {name}:" + (f" {text}" if "\n" not in text else _indented(text)))
+            text = text_of(self.output(name), self._declared.get(name))
+            lines.append(
+                f"  {name}:" + (f" {text}" if "\n" not in text else _indented(text.lstrip("\n")))
+            )
         for name, content in self.artifacts.items():
             lines.append(f"  {name}: {_size_text(content)}")
         if self.console_output:
@@ -123,6 +166,36 @@ def decode_output(value: Any, param: Mapping[str, Any] | None) -> Any:
     from ..worker.values import decode_value
 
     return decode_value(value, param)
+
+
+def text_of(value: Any, param: Mapping[str, Any] | None) -> str:
+    """The value as text of a few lines; a frame as a table of its first and last rows."""
+    to_string = getattr(value, "to_string", None)
+    if to_string is not None and hasattr(value, "columns"):
+        text: str = to_string(
+            max_rows=TABLE_ROWS, max_cols=TABLE_COLUMNS, max_colwidth=TABLE_WIDTH, line_width=120
+        )
+        rows, columns = value.shape
+        whole = rows <= TABLE_ROWS and columns <= TABLE_COLUMNS
+        return "\n" + text + ("" if whole else f"\n[{rows} rows x {columns} columns]")
+    if param is not None and param["type"] == "data.frame" and isinstance(value, Mapping):
+        return _frame_text(value)
+    text = repr(value)
+    return text if len(text) <= LONGEST_TEXT else text[: LONGEST_TEXT - 1] + "…"
+
+
+def _frame_text(columns: Mapping[str, Any]) -> str:
+    """The JSON of a frame as a table, where pandas is not installed."""
+    names = list(columns)[:TABLE_COLUMNS]
+    count = max((len(cells) for cells in columns.values()), default=0)
+    rows = [names]
+    for row in range(min(count, TABLE_ROWS)):
+        rows.append([str(columns[name][row])[:TABLE_WIDTH] for name in names])
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = ["  ".join(map(str.rjust, row, widths)) for row in rows]
+    if count > TABLE_ROWS or len(columns) > len(names):
+        lines.append(f"… [{count} rows x {len(columns)} columns]")
+    return "\n" + "\n".join(lines)
 
 
 def html_table(caption: str, rows: Sequence[tuple[str, str]]) -> str:

@@ -10,11 +10,12 @@ from __future__ import annotations
 import inspect
 import json
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from html import escape
 from typing import Any
 
-from ..contract.errors import InvalidInput
+from ..contract.errors import InvalidInput, MLServeError
 from ..contract.types import type_text
 from .docs import call_doc, class_doc
 from .http import Connection, path_of
@@ -90,7 +91,13 @@ class Service:
             json={name: encode_input(value, params[name]) for name, value in given.items()},
             timeout=CONSUME_SECONDS,
         )
-        return ServiceResponse(self.api, answer, self.outputs)
+        return ServiceResponse(self.api, answer, self.outputs, self._outputs_now)
+
+    def _outputs_now(self) -> list[dict[str, Any]]:
+        """The outputs that the version declares now: it may have been updated."""
+        path = path_of("services", self.name, self.version)
+        (found,) = self._connection.request("GET", path)
+        return list(found.get("outputParameterDefinitions") or ())
 
     __call__ = consume
 
@@ -202,7 +209,8 @@ def call_method(
     """The method that consumes the service, with the signature that its inputs make."""
 
     def call(service: Service, /, *args: Any, **inputs: Any) -> ServiceResponse:
-        return base.consume(service, *args, **inputs)
+        with told_of(service):
+            return base.consume(service, *args, **inputs)
 
     own = "self" if "self" not in signature.parameters else "service"
     first = inspect.Parameter(own, inspect.Parameter.POSITIONAL_OR_KEYWORD)
@@ -214,6 +222,20 @@ def call_method(
         key: parameter.annotation for key, parameter in signature.parameters.items()
     }
     return call
+
+
+@contextmanager
+def told_of(service: Service) -> Iterator[None]:
+    """Let errors of a call leave with the name of the service that was called."""
+    try:
+        yield
+    except MLServeError as error:
+        called = f"{service.name} {service.version}"
+        if isinstance(error, WrongCall) or called in error.message or service.api in error.message:
+            raise
+        error.message = f"{called}: {error.message}"
+        error.args = (error.message,)
+        raise
 
 
 def make_signature(params: Sequence[Mapping[str, Any]]) -> inspect.Signature:

@@ -144,6 +144,38 @@ def test_a_mistake_in_a_magic_is_told_without_a_traceback(
     assert "Traceback" not in done.stderr
 
 
+def test_expected_failures_and_deleted_services_are_told(
+    server: RunningServer, run: Run, notebook: MakeNotebook
+) -> None:
+    path = notebook(
+        [LOAD, add("CliKept"), add("CliKept", by=2), add("CliGone"), "%delete_service CliGone "]
+    )
+    nb = nbformat.read(path, as_version=4)
+    nb.cells[2].metadata["tags"] = ["raises-exception"]
+    nb.cells[4].source += "--version 1.0"
+    nbformat.write(nb, path)
+    done = run("publish", str(path), "--server", server.url, "--token", server.token)
+    assert done.returncode == 0, done.stderr
+    _, kept, again, gone = done.stdout.splitlines()
+    assert "published  " in kept
+    assert "failed, as expected" in again
+    assert "published, then deleted" in gone
+    assert "5 cells ran" in done.stderr
+    assert "encryption" not in done.stderr
+
+
+def test_a_failure_is_told_once(server: RunningServer, run: Run, notebook: MakeNotebook) -> None:
+    where = ["--server", server.url, "--token", server.token]
+    unfit = "%publish_realtime CliWrong 5 --version 1.0"
+    done = run("publish", str(notebook([LOAD, unfit])), *where)
+    assert done.returncode == 1
+    assert "UsageError('" not in done.stdout + done.stderr
+    assert (done.stdout + done.stderr).count("5: ") == 1, done.stdout + done.stderr
+    assert "failed (UsageError)." in done.stderr
+    unloaded = run("publish", str(notebook([add("CliUnloaded")])), *where)
+    assert "Add a cell before it: %load_ext jupyter_mlserve" in unloaded.stderr
+
+
 def test_a_notebook_that_publishes_nothing_is_a_failure(
     server: RunningServer, run: Run, notebook: MakeNotebook
 ) -> None:
@@ -151,6 +183,7 @@ def test_a_notebook_that_publishes_nothing_is_a_failure(
     done = run("publish", str(path), "--server", server.url, "--token", server.token)
     assert done.returncode == 1
     assert "published nothing" in done.stderr
+    assert "1 cell ran" in done.stderr
     assert done.stdout == ""
 
 

@@ -173,7 +173,11 @@ def test_images_given_as_bytes_become_base64() -> None:
             "make",
             "make: expected this column, got none of this name.",
         ),
-        ({**ONE, "wt": [1]}, "wt", "wt: expected only the columns hp, cyl, fast, make, got one of"),
+        (
+            {**ONE, "wt": [1]},
+            "wt",
+            "wt: expected no such column (the columns are hp, cyl, fast, make), got one.",
+        ),
         (
             {"HP": [1.0], "cyl": [6], "fast": [True], "make": ["x"]},
             "hp",

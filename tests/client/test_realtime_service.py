@@ -14,7 +14,7 @@ import pyarrow as pa
 import pytest
 from support.small_server import Recorder, recorder, reply
 
-from jupyter_mlserve.client import realtime_service
+from jupyter_mlserve.client import realtime_service, response
 from jupyter_mlserve.client.address import ServerAddress
 from jupyter_mlserve.client.http import Connection
 from jupyter_mlserve.client.service import service_object
@@ -52,6 +52,8 @@ DEFINITION: dict[str, Any] = {
         "kind": "classification",
         "modelName": "Pipeline(OneHotEncoder, LogisticRegression)",
         "response": {"name": "am", "type": "character", "position": 1},
+        "classes": ["no", "yes"],
+        "known": {"make": ["Mazda", "Opel"]},
         "example": {"hp": 110.0, "make": "Mazda"},
         "proof": {
             "rows": 1412,
@@ -213,14 +215,91 @@ def test_help_names_the_columns_and_their_types(service: Any) -> None:
         "Pipeline(OneHotEncoder, LogisticRegression), compiled.",
         "    hp: float",
         "    am (the response: may be left out, ignored)",
-        "    make: str (may be missing)",
-        "    PredictedLabel: str",
+        "    make: str (may be missing), one of 'Mazda', 'Opel'",
+        "    PredictedLabel: str, the predicted class: 'no', 'yes'",
+        "    Probability: float, probability of 'yes'",
         "    Count: int",
     ):
         assert line in doc
         assert line.strip() in text
     assert doc.index("hp: float") < doc.index("am (the") < doc.index("make: str")
     assert "transmission(self, inputData: DataFrame[hp: float, make: str?]) -> " in text
+
+
+def test_inputs_and_outputs_say_what_is_known(service: Any) -> None:
+    assert service.inputs[0]["columns"] == [
+        COLUMNS[0],
+        {**COLUMNS[1], "known": ["Mazda", "Opel"]},
+    ]
+    assert [column.get("description") for column in service.outputs[0]["columns"]] == [
+        "The predicted class: 'no', 'yes'.",
+        None,
+        "Probability of 'yes'.",
+    ]
+
+
+def test_errors_name_the_service(service: Any) -> None:
+    with pytest.raises(InvalidInput) as caught:
+        service.transmission({"hp": ["x"], "make": ["Mazda"]})
+    assert str(caught.value).startswith("Cars 1.0: inputData.hp[0]: expected a number, got ")
+    assert caught.value.details["row"] == 0
+
+
+def updated(definition: Any) -> Any:
+    """A server whose version was updated: it replies with other columns than it did."""
+    frame = {"Score": [1.5]}
+
+    def answer(number: int, request: bytes) -> bytes:
+        if request.startswith(b"GET "):
+            status = "200 OK" if definition else "404 Not Found"
+            return reply(status, json.dumps([definition]).encode())
+        return reply("200 OK", json.dumps({"outputParameters": {"outputData": frame}}).encode())
+
+    return recorder(answer)
+
+
+def test_a_service_that_was_updated_is_decoded_as_it_is_now() -> None:
+    outputs = {**DEFINITION["outputParameterDefinitions"][0]}
+    outputs["columns"] = [{"name": "Score", "type": "numeric"}]
+    now = {**DEFINITION, "outputParameterDefinitions": [outputs]}
+    with (
+        updated(now) as there,
+        Connection(ServerAddress(there.url, "t"), timeout=5) as connection,
+    ):
+        service: Any = service_object(connection, DEFINITION)
+        assert service.consume(frame(1)).output("outputData")["Score"].tolist() == [1.5]
+
+
+def test_a_reply_that_nothing_explains_says_to_get_the_service_again() -> None:
+    for now in (DEFINITION, None):
+        with (
+            updated(now) as there,
+            Connection(ServerAddress(there.url, "t"), timeout=5) as connection,
+        ):
+            service: Any = service_object(connection, DEFINITION)
+            found = service.consume(frame(1))
+            for _ in range(2):
+                with pytest.raises(ValueError, match="get it again with get_service") as caught:
+                    found.output("outputData")
+                assert "/api/Cars/1.0" in str(caught.value)
+
+
+def test_the_text_of_a_reply_is_a_short_table(
+    service: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wide = {f"c{i}": list(range(500)) for i in range(30)}
+    param = {"name": "outputData", "type": "data.frame"}
+    body = {"outputParameters": {"outputData": wide, "text": "x" * 5000}}
+    for pandas in (True, False):
+        if not pandas:
+            monkeypatch.setattr(response, "find_spec", lambda name: None)
+        text = repr(response.ServiceResponse("/api/N/1", body, [param]))
+        assert len(text.splitlines()) < 40
+        assert max(map(len, text.splitlines())) < 600
+        assert "[500 rows x 30 columns]" in text
+    small = repr(service.consume(frame(2))).splitlines()
+    assert small[1].split() == ["outputData:"]
+    assert small[2].split() == ["PredictedLabel", "Count", "Probability"]
 
 
 def test_a_wide_frame_does_not_fill_the_signature(service: Any) -> None:
