@@ -105,7 +105,8 @@ def parse(magic: Any, line: str, *, gather: bool = False) -> argparse.Namespace:
         words, given = _gather(words)
     namespace, unknown = parser.parse_known_args(_arguments(words, parser))
     if unknown:
-        raise UsageError(_unknown(str(magic.__name__), unknown[0], parser))
+        said = _unknown(str(magic.__name__), unknown[0], parser)
+        raise UsageError(said + _quotes_missing(words, unknown[0], parser))
     namespace.given = given
     return namespace
 
@@ -149,6 +150,25 @@ def _unknown(name: str, word: str, parser: argparse.ArgumentParser) -> str:
         message = f"{name} has no option {word.partition('=')[0]}."
         return message + did_you_mean(word.partition("=")[0], known, "Its options: ")
     return f"{name} does not know what to do with {word!r}. See %{name}? for how it is written."
+
+
+_TEXTS = ("description", "inputs", "outputs", "sample")  # options whose values have blanks
+
+
+def _quotes_missing(words: Sequence[Word], word: str, parser: argparse.ArgumentParser) -> str:
+    """The advice for ``-d Price of a house``: the value of the option, in quotes."""
+    texts = [one.text for one in words]
+    known = parser._option_string_actions
+    if word not in texts:
+        return ""
+    place = texts.index(word)
+    before = [i for i in range(place) if texts[i] in known]
+    if not before or known[texts[before[-1]]].dest not in _TEXTS:
+        return ""
+    start = before[-1]
+    after = [i for i in range(place, len(texts)) if texts[i] in known]
+    value = " ".join(texts[start + 1 : after[0] if after else len(texts)])
+    return f' A text with blanks needs quotes: {texts[start]} "{value}"'
 
 
 def did_you_mean(word: str, known: Iterable[str], otherwise: str = "") -> str:

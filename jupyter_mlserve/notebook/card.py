@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from .changes import changed_parts
 from .describe import (
     count_text,
     json_text,
@@ -55,12 +56,13 @@ def published_card(
     compiled: Compiled | None = None,
     guid: bool = False,
     seconds: float = 0.0,
+    before: Service | None = None,
 ) -> Card:
     """The answer to a publish or an update.
 
     ``capture`` is what travelled of a cell, ``compiled`` the model of a realtime service; an
-    update of a part has neither. ``guid`` is True when the author named no version; ``seconds``
-    is the whole magic's time.
+    update of a part has neither. ``before`` is the version that an update replaced. ``guid`` is
+    True when the author named no version; ``seconds`` is the whole magic's time.
     """
     service, urls, trial = published.service, published.urls, published.trial or {}
     state = {"published": "published", "updated": "updated", "unchanged": "unchanged"}
@@ -83,6 +85,7 @@ def published_card(
                 "info",
             )
         )
+    card.parts += changed_parts(before, service)
     card.parts += where(service, urls)
     if compiled is not None:
         card.parts += realtime_parts(service, compiled=compiled, trial=trial)
@@ -126,7 +129,11 @@ def dry_run_card(name: str, version: str | None, capture: Capture) -> Card:
 
 
 def realtime_dry_run_card(
-    name: str, version: str | None, description: str | None, compiled: Compiled
+    name: str,
+    version: str | None,
+    description: str | None,
+    compiled: Compiled,
+    before: Service | None = None,
 ) -> Card:
     """What would be published of a model: it is compiled and proven, and nothing is sent."""
     card = Card(
@@ -136,6 +143,7 @@ def realtime_dry_run_card(
         tone="info",
         subtitle=description or "",
     )
+    card.parts += changed_parts(before, compiled.service)
     card.parts.append(Facts(model_rows(compiled.service)))
     card.parts += realtime_parts(compiled.service, compiled=compiled)
     return card

@@ -11,20 +11,20 @@ from ..contract.types import params_to_text
 
 
 def size_text(size: int | None) -> str:
-    """Bytes as people read them.
+    """Bytes as people read them, the number and its unit on one line.
 
     >>> size_text(532), size_text(12_345), size_text(None)
-    ('532 B', '12.3 kB', '')
+    ('532\\xa0B', '12.3\\xa0kB', '')
     """
     if size is None:
         return ""
     if size < 1000:
-        return f"{size} B"
+        return f"{size}\N{NO-BREAK SPACE}B"
     amount, units = size / 1000, ["kB", "MB", "GB"]
     while amount >= 999.5 and len(units) > 1:
         amount /= 1000
         units.pop(0)
-    return f"{amount:.3g} {units[0]}"
+    return f"{amount:.3g}\N{NO-BREAK SPACE}{units[0]}"
 
 
 def seconds_text(seconds: float | None) -> str:
@@ -38,6 +38,16 @@ def seconds_text(seconds: float | None) -> str:
     if seconds < 0.0995:
         return f"{seconds * 1000:.2g} ms"
     return f"{seconds:.2f} s" if seconds < 9.995 else f"{seconds:.0f} s"
+
+
+def elapsed_text(seconds: float) -> str:
+    """How long something has taken so far: whole seconds, as it is still going on.
+
+    >>> elapsed_text(1.4), elapsed_text(75.4)
+    ('1 s', '1 min 15 s')
+    """
+    whole = round(seconds)
+    return f"{whole} s" if whole < 60 else f"{whole // 60} min {whole % 60} s"
 
 
 def moment_text(stamp: str | None, *, seconds: bool = True) -> str:

@@ -29,8 +29,12 @@ of trees. Only the compiled model travels: no code, no pickle. A frame goes in (
 frame comes out (outputData), in microseconds. A model that has no compiled form that is right is
 refused, with the reason; %%publish_service publishes it as it is.
 
+A column of the sample that the model was not fitted on is refused, unless it is the response. A
+model fitted on an array has inputs x0, x1, ...; a DataFrame as the sample gives them its names.
+
 Output columns: NAME_Pred for a regression (NAME: the response; Pred without one). Otherwise
-PredictedLabel, with Probability or Score (two classes), Score.CLASS (more) or Score (anomalies).
+PredictedLabel, with Probability or Score (two classes: of the second), Score.CLASS (more) or Score
+(anomalies).
 
 In Python:
   from jupyter_mlserve import DeployClient, serialize_model

@@ -124,7 +124,7 @@ In Python:
         return publish_cell(self.session, parse(self.publish_service, line), cell)
 
     @no_var_expand
-    @magic_arguments("%publish_realtime")
+    @magic_arguments()
     @kwds(epilog=say.REALTIME)
     @argument("name", metavar="NAME", help=say.NAME)
     @argument(
@@ -146,7 +146,8 @@ In Python:
         "--response",
         metavar="COLUMN",
         help="the name of the predicted variable (default: the one column of the sample that is"
-        " no input of the model)",
+        " no input of the model and holds what it predicts; with --update the name that the live"
+        " version has)",
     )
     @argument("--alias", metavar="A", help=say.ALIAS + " (default: consume)")
     @argument("-d", "--description", metavar="TEXT", help=say.DESCRIPTION)
@@ -301,6 +302,8 @@ In Python:
     @kwds(
         epilog="""\
 The states of a version are numbered 1, 2, 3...: %show_service NAME --version V --history.
+Without --to, the previous state is the one that was live before this one: after a rollback that is
+the state it came from, so a second rollback goes forward again. --to N names any of them.
 
 In Python:
   DeployClient().rollback("TxService", "1.0")           # the previous state
@@ -310,7 +313,10 @@ In Python:
     @argument("name", metavar="NAME", help=say.NAME)
     @argument("-v", "--version", metavar="V", required=True, help=say.VERSION)
     @argument(
-        "--to", metavar="STATE", type=int, help="number of the state (default: the previous one)"
+        "--to",
+        metavar="STATE",
+        type=int,
+        help="number of the state (default: the one that was live before this one)",
     )
     @line_magic
     @plainly

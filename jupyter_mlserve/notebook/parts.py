@@ -55,7 +55,6 @@ def calling(service: Service, urls: Mapping[str, str], *, opened: bool) -> Secti
             ),
         ],
         open=opened,
-        html_only=not opened,
     )
 
 

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from html import escape
 from typing import Any, TypeVar
 
-from .describe import seconds_text
+from .describe import elapsed_text, seconds_text
 from .failures import Interrupted
 
 _T = TypeVar("_T")
@@ -32,17 +32,17 @@ class Progress:
         self._handle: Any = None
         self._last = 0.0
         self._written = 0
+        self._shown = ""
 
     def show(self, text: str, fraction: float | None = None, *, force: bool = False) -> None:
         """Say what is being done; ``fraction`` (0 to 1) draws a bar where one can be drawn."""
-        now = time.monotonic()
-        if not force and now - self._last < _BETWEEN:
+        now, percent = time.monotonic(), "" if fraction is None else f" {fraction:.0%}"
+        if text + percent == self._shown or (not force and now - self._last < _BETWEEN):
             return
-        self._last = now
+        self._last, self._shown = now, text + percent
         if self._notebook:
             self._display(text, fraction)
         elif self._terminal:
-            percent = "" if fraction is None else f" {fraction:.0%}"
             self._line(text + percent)
 
     def finish(self, text: str = "") -> None:
@@ -106,8 +106,7 @@ def with_progress(
         thread.join(PATIENCE)
         while thread.is_alive():
             words, fraction = text()
-            elapsed = seconds_text(round(time.monotonic() - started))
-            progress.show(f"{words} ({elapsed})", fraction)
+            progress.show(f"{words} ({elapsed_text(time.monotonic() - started)})", fraction)
             thread.join(0.2)
     except KeyboardInterrupt:
         progress.finish("Interrupted.")

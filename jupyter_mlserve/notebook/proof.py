@@ -6,9 +6,10 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from ..contract.realtime_words import about_output
 from ..contract.spelling import PYTHON
 from .describe import count_text, json_text, size_text
-from .document import Beside, Cell, Facts, Meter, Mono, Part, Section, Table
+from .document import Beside, Cell, Facts, Meter, Mono, Note, Part, Section, Table
 
 if TYPE_CHECKING:
     from .realtime import Compiled
@@ -63,17 +64,41 @@ def realtime_parts(
     ours = service.get("mlserve") or {}
     parts: list[Part] = []
     if compiled is not None:
-        sample = compiled.sample
-        found = ", found in the notebook" if sample.found else ""
-        said: list[Cell] = [Mono(sample.name), f"{count_text(sample.rows, 'row')}{found}"]
-        parts.append(Facts([("sample", said)]))
+        parts += sample_parts(compiled)
     if isinstance(ours.get("proof"), Mapping):
         parts.append(proof_section(ours["proof"], str(ours.get("kind") or "")))
-    limits = limits_of(compiled.header) if compiled is not None else {}
+    known = [{"name": name, "known": held} for name, held in (ours.get("known") or {}).items()]
+    limits = limits_of(compiled.header if compiled is not None else {"columns": known})
     result = (trial or {}).get("result")
     reply = (result or {}).get("outputParameters", {}).get("outputData")
     tables = [inputs_table(service, limits), outputs_table(service, reply)]
     parts.append(Section("What goes in and out", [Beside(tables)], open=True))
+    return parts
+
+
+def sample_parts(compiled: Compiled) -> list[Part]:
+    """What the model was compared on, and what was made of its columns."""
+    sample, proof = compiled.sample, compiled.header.get("proof") or {}
+    used = int((proof.get("probes") or {}).get("sample") or sample.rows)
+    rows_text = count_text(sample.rows, "row")
+    if used < sample.rows:
+        rows_text = f"{used:,} of {rows_text}"
+    found = ", found in the notebook" if sample.found else ""
+    said: list[Cell] = [Mono(sample.name), f"{rows_text}{found}"]
+    rows: Rows = [("sample", said)]
+    response = (compiled.header.get("response") or {}).get("name")
+    if response and compiled.named != "line":
+        why = "kept from the live version" if compiled.named else "taken as the response"
+        rows.append(("response", f"{response}: {why}; --response names it"))
+    parts: list[Part] = [Facts(rows)]
+    names = [str(column["name"]) for column in compiled.header.get("columns") or ()]
+    if names == [f"x{i}" for i in range(len(names))] and not hasattr(sample.frame, "columns"):
+        text = (
+            f"{sample.name} is an array, which has no names: its columns are called"
+            f" {names[0] if len(names) == 1 else f'{names[0]} to {names[-1]}'}. For names of your"
+            " own, give a DataFrame as the sample, or fit the model on one."
+        )
+        parts.append(Note(text, "info"))
     return parts
 
 
@@ -167,6 +192,8 @@ def inputs_table(service: Service, limits: Mapping[str, str]) -> Table:
 def outputs_table(service: Service, reply: Mapping[str, Sequence[Any]] | None) -> Table:
     """The columns of the answer, with what the first call answered."""
     columns = _columns(service.get("outputParameterDefinitions"))
+    ours = service.get("mlserve") or {}
+    about = {str(column["name"]): about_output(str(column["name"]), ours) for column in columns}
     rows: list[list[Cell]] = []
     for column in columns[:_MOST_ROWS]:
         name = str(column["name"])
@@ -174,9 +201,10 @@ def outputs_table(service: Service, reply: Mapping[str, Sequence[Any]] | None) -
         if reply is not None:
             values = reply.get(name) or ()
             row.append(Mono(json_text(values[0], _EXAMPLE)) if len(values) else "")
-        rows.append(row)
+        rows.append([*row, about[name].rstrip(".")] if any(about.values()) else row)
     titles = ["column", "type", *(["answer to the example"] if reply is not None else [])]
-    return Table(titles, rows, "outputData", more=_more(len(columns)))
+    titles += ["what it is"] if any(about.values()) else []
+    return Table(titles, rows, "outputData", more=_more(len(columns)), whole=any(about.values()))
 
 
 def limits_of(header: Mapping[str, Any]) -> dict[str, str]:

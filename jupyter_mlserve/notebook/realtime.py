@@ -6,21 +6,22 @@ import argparse
 import threading
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from IPython.core.error import UsageError
 
+from ..contract.errors import InvalidDefinition, MLServeError, ServiceNotFound, VersionDeleted
 from ..contract.names import check_alias, check_column, check_name, check_version
 from . import card as cards
 from .arguments import did_you_mean
-from .describe import seconds_text, size_text
+from .describe import elapsed_text, seconds_text, size_text
 from .displays import shown_as
 from .document import Card
 from .progress import PATIENCE, Progress, with_progress
 from .publish import refusals_reported
-from .sample import Sample, find_sample
+from .sample import Sample, extra_text, find_sample, trained_columns
 from .session import Session
 
 if TYPE_CHECKING:
@@ -35,19 +36,23 @@ class Compiled:
     header: Mapping[str, Any]
     sample: Sample
     seconds: float
+    named: str = ""  # by whom the response was named: "line", "live" (the version), or nobody
 
     @property
     def service(self) -> dict[str, Any]:
         """The version as a server would describe it, as far as that can be known before."""
         from ..contract.realtime import input_definitions, output_definitions
+        from ..contract.realtime_words import classes_of, known_of
 
         keys = ("kind", "response", "example", "proof")
+        words = {"classes": classes_of(self.header), "known": known_of(self.header)}
         return {
             "runtimeType": "Realtime",
             "inputParameterDefinitions": input_definitions(self.header),
             "outputParameterDefinitions": output_definitions(self.header),
             "mlserve": {key: self.header.get(key) for key in keys}
-            | {"modelName": self.header["model"], "model": {"size": len(self.container)}},
+            | {"modelName": self.header["model"], "model": {"size": len(self.container)}}
+            | words,
         }
 
 
@@ -64,24 +69,59 @@ def publish_model(session: Session, options: argparse.Namespace) -> Service | Ca
         check_column(options.response, "--response")
     progress = Progress(session.shell)
     if options.dry_run:
-        compiled = _compile(session, options, progress)
+        live = None
+        with suppress(MLServeError):  # a dry run needs no server; it only says less without one
+            live = _live(session, name, version) if options.update else None
+        compiled = _compile(session, options, progress, live)
         progress.finish()
-        return cards.realtime_dry_run_card(name, version, options.description, compiled)
+        return cards.realtime_dry_run_card(name, version, options.description, compiled, live)
     with refusals_reported(name, version):
         _ = session.client  # a server that is not there is told before the work is done
-        compiled = _compile(session, options, progress)
-    return _send(session, name, version, options, compiled, progress, started)
+        live = _live(session, name, version) if options.update else None
+        compiled = _compile(session, options, progress, live)
+    return _send(session, name, version, options, compiled, progress, started, live)
 
 
-def _compile(session: Session, options: argparse.Namespace, progress: Progress) -> Compiled:
+def _live(session: Session, name: str, version: str | None) -> Mapping[str, Any] | None:
+    """The definition of the version that an update replaces, if it is there."""
+    try:
+        return session.client.get_service(name, version).definition
+    except (ServiceNotFound, VersionDeleted):
+        return None
+
+
+def _response(
+    model: Any, sample: Sample, named: str | None, live: Mapping[str, Any] | None
+) -> tuple[str | None, str]:
+    """The response to compile with, and who named it ("line", "live" or "").
+
+    An update that names none keeps the name of the live version, if the sample carries that
+    column or no column that could be one: callers know the output by it.
+    """
+    kept = (((live or {}).get("mlserve") or {}).get("response") or {}).get("name")
+    if named is not None or not kept:
+        return named, "line" if named else ""
+    trained = trained_columns(model)
+    names = [str(name) for name in getattr(sample.frame, "columns", ())]
+    if trained is None:
+        return (kept, "live") if kept not in names else (None, "")
+    spare = [name for name in names if name not in trained]
+    return (kept, "live") if kept not in trained and (kept in spare or not spare) else (None, "")
+
+
+def _compile(
+    session: Session,
+    options: argparse.Namespace,
+    progress: Progress,
+    live: Mapping[str, Any] | None,
+) -> Compiled:
     model = evaluate(session, options.model, "MODEL")
-    fits = hasattr(model, "get_params") or hasattr(model, "predict")
-    if isinstance(model, type) or not fits:
-        what = f"the class {model.__name__}" if isinstance(model, type) else f"a {_kind(model)}"
-        raise UsageError(
-            f"{options.model} is {what}. A realtime service is made of a fitted model: of"
-            " scikit-learn, LightGBM or XGBoost."
-        )
+    from .compile.supported import check_fitted, unsupported
+
+    what = unsupported(model)
+    if what is not None:
+        raise UsageError(f"{options.model}: {what}")
+    check_fitted(model)
     if options.sample is None:
         variables = session.own_variables()
         sample = find_sample(model, variables, options.response, options.model)
@@ -93,6 +133,7 @@ def _compile(session: Session, options: argparse.Namespace, progress: Progress) 
                 " that the model was trained on."
             )
         sample = Sample(options.sample, frame)
+    response, by = _response(model, sample, options.response, live)
     stage = Compiling(options.name, sample)
     started = time.perf_counter()
     # In this thread, because the settings of scikit-learn and numpy belong to a thread, and so
@@ -101,9 +142,17 @@ def _compile(session: Session, options: argparse.Namespace, progress: Progress) 
         from ..contract.realtime import unpack
         from .compile import serialize_model
 
-        container = serialize_model(model, sample.frame, options.response, progress=stage.tell)
+        try:
+            container = serialize_model(model, sample.frame, response, progress=stage.tell)
+        except InvalidDefinition as error:
+            extra = error.details.get("extra")
+            if not extra:
+                raise
+            kept = response if response in [str(one) for one in sample.frame.columns] else None
+            said = extra_text(model, extra, kept, sample.name, options.model)
+            raise UsageError(f"The sample {sample.name} cannot be used: {said}") from None
     header = unpack(container).header
-    return Compiled(container, header, sample, time.perf_counter() - started)
+    return Compiled(container, header, sample, time.perf_counter() - started, by)
 
 
 def evaluate(session: Session, text: str, what: str) -> Any:
@@ -133,15 +182,19 @@ class Compiling:
         self._said = f"Publishing {name}"
         self._sample = sample
         self._now = ("compile", 0, 0)
+        self._ways = 0  # candidates that were begun
 
     def tell(self, what: str, done: int, total: int) -> None:
+        self._ways += what == "compile"
         self._now = (what, done, total)
 
     def text(self) -> tuple[str, float | None]:
         what, done, total = self._now
+        again = " in another way" if self._ways > 1 else ""
         if what == "prove" and total:
-            return f"{self._said}: proving it on {total:,} rows", done / total
-        return f"{self._said}: compiling the model", None
+            # The first rows are most of them: a bar at 0 would look as if nothing went on.
+            return f"{self._said}: proving it{again} on {total:,} rows", done / total or None
+        return f"{self._said}: compiling the model{again}", None
 
 
 @contextmanager
@@ -153,8 +206,7 @@ def told(progress: Progress, stage: Compiling) -> Iterator[None]:
         wait = PATIENCE
         while not over.wait(wait):
             words, fraction = stage.text()
-            elapsed = seconds_text(round(time.monotonic() - started))
-            progress.show(f"{words} ({elapsed})", fraction)
+            progress.show(f"{words} ({elapsed_text(time.monotonic() - started)})", fraction)
             wait = 0.2
 
     thread = threading.Thread(target=show, name="jupyter_mlserve progress", daemon=True)
@@ -178,6 +230,7 @@ def _send(
     compiled: Compiled,
     progress: Progress,
     started: float,
+    live: Mapping[str, Any] | None,
 ) -> Service:
     from ..client.realtime import publish_realtime
     from ..client.service import service_object
@@ -213,7 +266,7 @@ def _send(
     session.changed()
     seconds = time.perf_counter() - started
     card = cards.published_card(
-        published, None, compiled=compiled, guid=version is None, seconds=seconds
+        published, None, compiled=compiled, guid=version is None, seconds=seconds, before=live
     )
     return shown_as(service_object(client.connection, published.service), card)
 

@@ -30,10 +30,11 @@ def find_sample(
 ) -> Sample:
     """The frame of the notebook with the model's columns, in their order.
 
-    ``written`` is how the line names the model. One column more is the response (with
-    ``response``: that one), and a frame that has it wins over those without: it is one to train
-    on, they may be new rows. Of frames that are parts of another (a training set and the whole)
-    the whole is taken. Raises UsageError when there is none, or when several hold different rows.
+    ``written`` is how the line names the model. One column more may be the response: the one that
+    ``response`` names, else one that holds what the model predicts. A frame that has it wins over
+    those without: it is one to train on, they may be new rows. Of frames that are parts of
+    another (a training set and the whole) the whole is taken. Raises UsageError when there is
+    none, or when several hold different rows.
     """
     columns = trained_columns(model)
     if columns is None:
@@ -44,11 +45,11 @@ def find_sample(
     found = [
         Sample(name, value, True)
         for name, value in frames(variables)
-        if _fits([str(column) for column in value.columns], columns, response)
+        if _fits(model, value, columns, response)
     ]
     distinct = list({id(one.frame): one for one in found}.values())
     if not distinct:
-        raise UsageError(_nothing(columns, variables, written))
+        raise UsageError(_nothing(model, columns, variables, response, written))
     distinct = [one for one in distinct if len(one.frame.columns) > len(columns)] or distinct
     distinct.sort(key=lambda one: one.rows, reverse=True)
     whole = distinct[0]
@@ -83,11 +84,19 @@ def frames(variables: Mapping[str, Any]) -> list[tuple[str, Any]]:
     ]
 
 
-def _fits(names: Sequence[str], columns: Sequence[str], response: str | None) -> bool:
+def _fits(model: Any, frame: Any, columns: Sequence[str], response: str | None) -> bool:
+    names = [str(name) for name in frame.columns]
     extra = [name for name in names if name not in columns]
-    if len(extra) > 1 or (response is not None and extra not in ([], [response])):
+    if [name for name in names if name in columns] != list(columns) or len(extra) > 1:
         return False
-    return [name for name in names if name in columns] == list(columns)
+    if not extra or response is not None:
+        return extra in ([], [response])
+    from .compile.frames import thinned
+    from .compile.response import is_predicted
+
+    rows = thinned(model, frame)
+    predictors = rows.iloc[:, [names.index(name) for name in columns]]
+    return is_predicted(model, predictors, rows.iloc[:, names.index(extra[0])])
 
 
 def _part_of(part: Any, whole: Any, columns: Sequence[str]) -> bool:
@@ -98,17 +107,40 @@ def _part_of(part: Any, whole: Any, columns: Sequence[str]) -> bool:
     return all(mine[name].equals(theirs[name].loc[part.index]) for name in columns)
 
 
-def _nothing(columns: Sequence[str], variables: Mapping[str, Any], written: str) -> str:
-    listed = ", ".join(columns[:_SHOWN]) + (", ..." if len(columns) > _SHOWN else "")
+def _nothing(
+    model: Any,
+    columns: Sequence[str],
+    variables: Mapping[str, Any],
+    response: str | None,
+    written: str,
+) -> str:
+    from .compile.response import listed
+
+    shown = ", ".join(columns[:_SHOWN]) + (", ..." if len(columns) > _SHOWN else "")
+    said = f"No frame of this notebook has the columns of the model ({shown})"
     near = [
-        name
+        (name, [str(column) for column in frame.columns])
         for name, frame in frames(variables)
         if set(columns) <= {str(column) for column in frame.columns}
     ]
-    advice = "name one with --sample FRAME."
-    if near:
-        advice = (
-            f"{near[0]} has them among others or in another order: name the part that the model"
-            f" was trained on, for example --sample {near[0]}[list({written}.feature_names_in_)]."
-        )
-    return f"No frame of this notebook has the columns of the model ({listed}): {advice}"
+    if not near:
+        return f"{said}: name one with --sample FRAME."
+    name, names = min(near, key=lambda one: len(one[1]))
+    extra = [one for one in names if one not in columns and one != response]
+    if extra:
+        kept = response if response in names else None
+        return f"{said} alone. In {name}, {extra_text(model, extra, kept, name, written)}"
+    return (
+        f"{said} in their order: {name} has them in another order ({listed(names)}). Put them in"
+        f" place: --sample {name}[list({written}.feature_names_in_)]"
+    )
+
+
+def extra_text(
+    model: Any, extra: Sequence[str], response: str | None, sample: str, written: str
+) -> str:
+    """What to say of columns of a sample that the model was not fitted on, as the line has it."""
+    from .compile.response import too_many, trained_on
+
+    option = "--response " + (extra[0] if len(extra) == 1 else "COLUMN")
+    return too_many(extra, response, f"--sample {sample}", trained_on(model, written), option)

@@ -172,7 +172,7 @@ def test_the_published_card_says_what_an_author_wants_to_know() -> None:
             "2 captured (532 B), 1 skipped, 1 refused",
             "-o says DataFrame",
         ):
-            assert fact in shown.replace("&quot;", '"'), fact
+            assert fact in shown.replace("&quot;", '"').replace("\xa0", " "), fact
     html = card_html(card)
     assert "svc.manualTransmission(hp=120.0, wt=2.8)" in html
     assert "urllib.request" in html

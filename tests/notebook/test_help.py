@@ -69,3 +69,6 @@ def test_the_notebook_shows_the_help(notebook: Any) -> None:
     assert "--dry-run" in shown
     assert "%%publish_service [-v V]" in shown
     assert "In Python:" in shown
+    shown = notebook.run("%publish_realtime?").text
+    assert "  %publish_realtime [" in shown
+    assert "%%publish_realtime" not in shown

@@ -7,6 +7,7 @@ from io import StringIO
 import pytest
 from IPython.core.interactiveshell import InteractiveShell
 
+from jupyter_mlserve.notebook.describe import elapsed_text
 from jupyter_mlserve.notebook.progress import Progress
 
 
@@ -31,6 +32,18 @@ def test_a_terminal_gets_one_line_that_is_wiped(
     assert len(second) == len(first)
     assert last.strip() == ""
     assert "\n" not in terminal.getvalue()
+
+
+def test_seconds_are_whole_and_nothing_is_said_twice(
+    shell: InteractiveShell, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    terminal = Terminal()
+    monkeypatch.setattr("sys.stderr", terminal)
+    progress = Progress(shell)
+    for seconds in (1.0, 1.2, 1.4, 2.0, 61.0):
+        progress.show(f"({elapsed_text(seconds)})", force=True)
+    said = [line.strip() for line in terminal.getvalue().split("\r") if line.strip()]
+    assert said == ["(1 s)", "(2 s)", "(1 min 1 s)"]
 
 
 def test_a_log_gets_nothing(shell: InteractiveShell, monkeypatch: pytest.MonkeyPatch) -> None:

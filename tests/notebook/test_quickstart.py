@@ -62,8 +62,9 @@ def test_mtcars_is_the_data_set_of_r() -> None:
     assert cars.mean(numeric_only=True).to_dict() == pytest.approx(means, abs=1e-12)
 
 
-def test_the_notebook_is_stored_without_outputs() -> None:
-    notebook = nbformat.read(NOTEBOOKS / "quickstart.ipynb", as_version=4)
+@pytest.mark.parametrize("name", [path.name for path in sorted(NOTEBOOKS.glob("*.ipynb"))])
+def test_notebooks_are_stored_without_outputs(name: str) -> None:
+    notebook = nbformat.read(NOTEBOOKS / name, as_version=4)
     nbformat.validate(notebook)
     assert all(not c.outputs for c in notebook.cells if c.cell_type == "code")
     assert all(c.execution_count is None for c in notebook.cells if c.cell_type == "code")

@@ -45,6 +45,21 @@ expected = model.predict(new).tolist()
 mine = make_pipeline(FunctionTransformer(lambda X: X.round(-1)), LinearRegression())
 mine.fit(cars[["hp"]], cars["mpg"])
 """
+ODD = """
+from sklearn.base import BaseEstimator, RegressorMixin
+class Hand:
+    def predict(self, X):
+        return X["hp"]
+class Own(RegressorMixin, BaseEstimator):
+    def fit(self, X, y):
+        self.n_features_in_, self.feature_names_in_ = X.shape[1], list(X.columns)
+        return self
+    def predict(self, X):
+        return X["hp"].to_numpy()
+hand, own = Hand(), Own().fit(cars[["hp", "maker"]], cars["mpg"])
+wide = cars.assign(id=range(8))[["id", *cars.columns]]
+lost = cars.assign(hp=[float("nan")] * 8)
+"""
 
 
 @pytest.fixture
@@ -83,6 +98,17 @@ def test_a_dry_run_compiles_and_proves_and_sends_nothing(modelled: Notebook) -> 
     assert "ServerNotFound" in modelled.fails("%list_services")
 
 
+def test_a_sample_of_many_rows_or_an_array_says_what_was_made_of_it(modelled: Notebook) -> None:
+    modelled("many = pd.concat([cars] * 2_000, ignore_index=True)")
+    assert "many  5,000 of 16,000 rows" in repr(modelled("%publish_realtime M model -n -s many"))
+    modelled("import numpy as np\nX = np.arange(8.0).reshape(4, 2)\nflat = Ridge().fit(X, X[:, 0])")
+    text = repr(modelled("%publish_realtime M flat -n -s X"))
+    assert "X is an array, which has no names: its columns are called x0 to x1" in text
+    assert "x0 to" not in repr(
+        modelled("%publish_realtime M flat -n -s pd.DataFrame(X,columns=['p','q'])")
+    )
+
+
 def test_model_and_sample_may_be_expressions(modelled: Notebook) -> None:
     modelled("kept = {'best': model}")
     line = '%publish_realtime Mpg kept["best"] -n --sample cars.drop(columns="mpg").tail(5)'
@@ -99,11 +125,11 @@ def test_model_and_sample_may_be_expressions(modelled: Notebook) -> None:
         ("", "the following arguments are required: NAME, MODEL"),
         ("A", "the following arguments are required: MODEL"),
         ("A modl", "MODEL: modl is no variable of this notebook. Did you mean model?"),
-        ("A cars", "cars is a DataFrame. A realtime service is made of a fitted model"),
+        ("A cars", "cars: This is a DataFrame. A realtime service is made of a fitted"),
         ("A Ridge", "the class Ridge"),
         ("A 1/0", "MODEL: 1/0 fails: ZeroDivisionError"),
         ("A a/", "neither a variable of the notebook nor an expression"),
-        ("A Ridge()", "does not know its columns' names"),
+        ("A Ridge()", "The Ridge is not fitted. Call fit first"),
         ("A Ridge() --sample cars", "is not fitted. Call fit first"),
         ("A model --sample nothing", "--sample: nothing is no variable"),
         ("A model --sample expected[0]", "must be a DataFrame"),
@@ -118,18 +144,30 @@ def test_model_and_sample_may_be_expressions(modelled: Notebook) -> None:
         ("A model -v 1/0", "not a valid version"),
         ("A model --smaple cars", "Did you mean --sample?"),
         ("A model cars", "does not know what to do with 'cars'"),
+        ("A model -d Price of a house -n", 'needs quotes: -d "Price of a house"'),
+        ("A hand", "Hand is no estimator of scikit-learn, LightGBM or XGBoost. Publish it as a"),
+        (
+            "A own -s cars[['hp','maker']]",
+            "Own is a class of this notebook, and only those of scikit-learn",
+        ),
+        ("A model -s wide", "columns 'id' and 'mpg' are not ones"),
+        ("A model -s wide", "leave out all: --sample wide[list(model.feature_names_in_)]"),
+        ("A model -s wide --response mpg", "Leave it out: --sample wide[[*model.feature_na"),
+        ("A model -s wide.drop(columns='mpg')", "name it: --response id. Otherwise leave it out"),
+        ("A model -s lost", "cannot score the sample (ValueError: Input X contains NaN. Ridge "),
     ],
 )
 def test_mistakes_are_one_line_without_a_traceback(
     modelled: Notebook, line: str, complaint: str
 ) -> None:
+    modelled(ODD)
     seen = modelled.fails(f"%publish_realtime {line} --dry-run")
     assert complaint in one_line(seen)
     assert "Traceback" not in seen
 
 
 def test_frames_that_differ_are_named(modelled: Notebook) -> None:
-    modelled("faster = cars.assign(hp=2 * cars['hp'])")
+    modelled("faster = cars.assign(hp=2 + cars['hp'])")
     seen = one_line(modelled.fails("%publish_realtime Mpg model --dry-run"))
     assert "cars, faster" in seen
     assert "--sample cars" in seen
@@ -192,6 +230,11 @@ def test_what_the_compiler_does_is_told(shell: Any) -> None:
     assert stage.text() == ("Publishing Mpg: compiling the model", None)
     stage.tell("prove", 200, 1600)
     assert stage.text() == ("Publishing Mpg: proving it on 1,600 rows", 0.125)
+    stage.tell("prove", 0, 1600)
+    assert stage.text()[1] is None  # no bar that stands at 0
+    stage.tell("compile", 0, 0)
+    stage.tell("compile", 0, 0)
+    assert stage.text() == ("Publishing Mpg: compiling the model in another way", None)
     failure = ValueError("as it was")
     with pytest.raises(ValueError, match="as it was") as caught, told(Progress(shell), stage):
         raise failure
@@ -274,6 +317,45 @@ def test_a_version_that_is_there_is_replaced_only_on_request(ready: Notebook, na
     )
     same = ready(f"%publish_realtime {name} other -v 1.0 -s cars --update")
     assert "unchanged" in text_of(ready, same)
+    assert "Call it:" in text_of(ready, same)
+    assert "for callers" not in text_of(ready, same)
+
+
+def test_an_update_keeps_the_response_and_says_what_changes_for_callers(
+    ready: Notebook, name: str
+) -> None:
+    ready("X, n = cars[['hp', 'maker']], cars[['hp']].assign(year=[1] * 7 + [2])")
+    ready("slim = Ridge().fit(n, cars['mpg'])")
+    ready(f"%publish_realtime {name} model -v 1.0 -s X --response gallons")
+    shown = text_of(ready, ready(f"%publish_realtime {name} other -v 1.0 -s X -u"))
+    assert re.search(r"response +gallons: kept from the live version; --response names it", shown)
+    assert "gallons_Pred" in shown
+    assert "for callers" not in shown
+    asked = repr(ready(f"%publish_realtime {name} slim -v 1.0 -s n -u --dry-run"))
+    shown = text_of(ready, ready(f"%publish_realtime {name} slim -v 1.0 -s n -u --response mpg"))
+    assert "kept from" not in shown
+    for text in (asked, shown):
+        assert "The inputs changed" in text
+        assert "new year (int); gone maker (str?)" in text
+    assert "The outputs changed" not in asked
+    assert "new mpg_Pred (float); gone gallons_Pred (float)" in shown
+
+
+def test_a_classifier_says_which_class_a_probability_is_of(ready: Notebook, name: str) -> None:
+    ready(
+        "from sklearn.linear_model import LogisticRegression\n"
+        "strict = make_column_transformer(('passthrough', ['hp']), (OneHotEncoder(), ['maker']))\n"
+        "thirsty = (cars['mpg'] < 20).map({True: 'yes', False: 'no'})\n"
+        "yes = make_pipeline(strict, LogisticRegression()).fit(cars[['hp', 'maker']], thirsty)"
+    )
+    line = f"%publish_realtime {name} yes -v 1.0 -s cars.assign(mpg=thirsty)"
+    published = text_of(ready, ready(line))
+    shown = text_of(ready, ready(f"%show_service {name}"))
+    assert "mpg: taken as the response; --response names it" in published
+    for text in (published, shown):
+        assert re.search(r"Probability +float .*Probability of 'yes'", text)
+        assert "The predicted class: 'no', 'yes'" in text
+        assert '"Fiat", "Ford", "Opel"' in text
 
 
 def test_without_a_version_the_server_names_one(ready: Notebook, name: str) -> None:

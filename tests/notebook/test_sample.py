@@ -47,7 +47,7 @@ def test_frames_that_hold_different_rows_are_named() -> None:
     assert "old, new" in said or "new, old" in said
     assert "--sample" in said
     # The same index says nothing when the rows are not the same.
-    assert "different rows" in refused(rows=ROWS, changed=ROWS.assign(a=0.0))
+    assert "different rows" in refused(rows=ROWS, changed=ROWS.assign(a=ROWS["a"] + 0.1))
     # An index that names no row says nothing either.
     assert "different rows" in refused(rows=X.set_index(np.zeros(4, int)), some=X.iloc[:2])
 
@@ -70,6 +70,18 @@ def test_a_response_that_is_named_must_be_the_one_column_more() -> None:
     assert found("y", X=X).name == "X"
     assert found("y", X=X, wrong=ROWS.rename(columns={"y": "z"})).name == "X"
     assert "No frame" in refused("z", rows=ROWS)
+
+
+def test_a_column_that_the_model_does_not_predict_is_no_response() -> None:
+    """A row number or a forgotten column: the frame is not taken, and the message names it."""
+    said = refused(rows=X.assign(id=[9.0, -9.0, 5.0, 0.0]))
+    assert "In rows, column 'id' is not one that the model was fitted on" in said
+    assert "--response id" in said
+    assert "--sample rows[list(model.feature_names_in_)]" in said
+    assert found(rows=X.assign(id=[9.0, -9.0, 5.0, 0.0]), X=X).name == "X"
+    assert found("id", rows=X.assign(id=[9.0, -9.0, 5.0, 0.0])).name == "rows"
+    said = refused("y", rows=ROWS.assign(id=0))
+    assert "Leave it out: --sample rows[[*model.feature_names_in_, 'y']]" in said
 
 
 @pytest.mark.parametrize("model", [LinearRegression().fit(X.to_numpy(), ROWS["y"]), object()])

@@ -17,6 +17,7 @@ from .hashing import check_width
 from .libraries import load
 from .retype import retype
 from .running import dense, run
+from .supported import foreign
 
 _TOLERANCE = 1e-6  # of a step alone; the whole model is held to the gate's
 _ROWS = 200
@@ -113,7 +114,8 @@ def _convert(
     kinds = [DOUBLE, FLOAT] if c.double else [FLOAT]
     if any(piece.type == STRING for piece in columns):
         if not all(piece.type == STRING for piece in columns):
-            raise c.refuse("text and number columns reach it together, which has no compiled form")
+            together = "text and number columns reach it together, which has no compiled form"
+            raise c.refuse(foreign(estimator) or together)
         kinds = [STRING]
     joined = c.graph.concat(list(columns)) if kinds == [STRING] else c.matrix(columns)
     why, fits = "", None
@@ -138,13 +140,13 @@ def _convert(
                 fits = (difference, model, kind, widths)
             break
     if fits is None:
-        raise c.refuse(_reason(why))
+        raise c.refuse(_reason(estimator, why))
     return _inline(c, fits[1], joined, *fits[2:])
 
 
-def _reason(why: str) -> str:
+def _reason(estimator: Any, why: str) -> str:
     if "Unable to find a shape calculator" in why or "MissingShapeCalculator" in why:
-        return "it has no compiled form"
+        return foreign(estimator) or "it has no compiled form"
     return f"it could not be converted ({why})"
 
 

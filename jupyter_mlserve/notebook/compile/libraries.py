@@ -16,7 +16,6 @@ _PACKAGES = {
     "PIL": "pillow",
 }
 _ALWAYS = ("sklearn", "onnx", "onnxruntime", "skl2onnx")
-INSTALL = "pip install onnx onnxruntime skl2onnx"
 
 
 def load(name: str) -> ModuleType:
@@ -27,7 +26,7 @@ def load(name: str) -> ModuleType:
         package = _PACKAGES.get(name.split(".")[0], name)
         raise MLServeError(
             f"Compiling a model needs {package}, which this kernel's environment does not have "
-            f"({exc}). Install it: {INSTALL}",
+            f"({exc}). Install it: pip install {package}",
             field=package,
         ) from None
 

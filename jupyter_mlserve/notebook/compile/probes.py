@@ -171,6 +171,10 @@ def _known_values(
                 continue
             wanted.append(int(plain) if integral else plain)
     distinct = list(dict.fromkeys(wanted))[: 20 * _MAX_VALUES]
+    if str(dtype) != "category":  # categories have an order of their own, and come in it
+        distinct.sort()
+    else:
+        distinct.sort(key=listed.index)
     rows = _changed(base, column, distinct)
     if answers(reference, found.frame.make(rows)) is not None:
         taken = [True] * len(rows)

@@ -13,6 +13,7 @@ from .compose import unwrap
 from .frames import Frame
 from .libraries import load
 from .running import dense
+from .supported import LIBRARIES, STANDARD, check_fitted, unsupported
 
 Answers = dict[str, npt.NDArray[Any]]
 
@@ -92,13 +93,10 @@ def kind_of(model: Any) -> str:
     """Which of the contract's kinds ``model`` is. Raises InvalidDefinition for none."""
     from sklearn.base import is_classifier, is_clusterer, is_outlier_detector, is_regressor
 
-    if not (hasattr(model, "predict") or hasattr(model, "transform")):
-        raise InvalidDefinition(
-            f"A {type(model).__name__} cannot be a realtime service: it has neither predict nor "
-            "transform. Give a fitted scikit-learn, LightGBM or XGBoost model.",
-            field="model",
-        )
-    _check_fitted(model)
+    why = unsupported(model)
+    if why is not None:
+        raise InvalidDefinition(why, field="model")
+    check_fitted(model)
     inner = unwrap(model)
     package = type(inner).__module__.partition(".")[0]
     if package in ("lightgbm", "xgboost") and type(inner).__name__ in ("Booster", "LGBMRanker"):
@@ -111,28 +109,16 @@ def kind_of(model: Any) -> str:
         ("outlier", is_outlier_detector),
         ("clustering", is_clusterer),
     ):
-        if is_it(model):
-            return kind
+        try:
+            if is_it(model):
+                return kind
+        except (AttributeError, TypeError):  # it has get_params, and is no estimator all the same
+            why = f"{type(model).__name__} is no estimator of {LIBRARIES}. {STANDARD}"
+            raise InvalidDefinition(why, field="model") from None
     if hasattr(inner, "means_") and hasattr(inner, "covariances_"):  # mixtures
         return "clustering"
     # PLS and the like: both predict and transform, and no word for what they are.
     return "regression"
-
-
-def _check_fitted(model: Any) -> None:
-    from sklearn.exceptions import NotFittedError
-    from sklearn.utils.validation import check_is_fitted
-
-    if not hasattr(model, "get_params"):
-        return
-    try:
-        quietly(check_is_fitted, model)
-    except NotFittedError:
-        raise InvalidDefinition(
-            f"The {type(model).__name__} is not fitted. Call fit first.", field="model"
-        ) from None
-    except TypeError:
-        return
 
 
 def _classes(model: Any, frame: Frame) -> list[list[Any]]:

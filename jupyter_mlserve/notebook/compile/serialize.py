@@ -19,12 +19,12 @@ from .gate import Fault, Verdict, judge
 from .probes import FLOAT32_MAX, Probes, holds_null_text, make_probes, parts
 from .reference import Reference
 from .running import session
+from .supported import STANDARD, check_fitted, unsupported
 from .thresholds import add_thresholds
 
 # Name, what we convert ourselves, double where skl2onnx is used. In the order they are tried.
 CANDIDATES = (("double", True, True), ("skl2onnx double", False, True), ("float32", False, False))
 _LIBRARY_OF_STEP = {"sentiment": "vaderSentiment", "load_image": "PIL"}
-ADVICE = "Publish it as a standard service instead: %%publish_service."
 
 
 class NotCompilable(InvalidDefinition):
@@ -51,7 +51,11 @@ def serialize_model(
     names the step at fault, the largest difference and the row. MLServeError says what to install
     when a library is missing.
     """
+    why = unsupported(model)
+    if why is not None:
+        raise InvalidDefinition(why, field="model")
     libraries.require()
+    check_fitted(model)
     frame = read_sample(model, sample, response)
     if holds_null_text(frame):
         raise InvalidDefinition("A text of the sample stands for null here.", field="sample")
@@ -67,13 +71,23 @@ def _compiled(model: Any, frame: Frame, progress: Progress) -> bytes:
         reference(frame.data)
     except Exception as exc:
         raise InvalidDefinition(
-            f"The model cannot score the sample ({type(exc).__name__}: {str(exc)[:300]}). "
+            f"The model cannot score the sample ({type(exc).__name__}: {_quoted(str(exc))}). "
             "Give rows as the model was trained on: same columns, order and types.",
             field="sample",
         ) from exc
     probes = make_probes(frame, reference, model)
     name, built, verdict = _first_right(model, frame, reference, probes, progress)
     return pack(_header(model, frame, reference, probes, name, built, verdict), built.model)
+
+
+def _quoted(text: str, most: int = 300) -> str:
+    """A message of another library inside a sentence of ours: one line, cut between words."""
+    text = " ".join(text.split())
+    if len(text) > most:
+        kept = text[:most]
+        end = kept.rfind(". ") + 1
+        text = f"{kept[: end if end > most // 2 else max(kept.rfind(' '), most // 2)]} ..."
+    return text.rstrip(".") if not text.endswith("...") else text
 
 
 def _attempts() -> Iterator[tuple[str, Compiler]]:
@@ -201,7 +215,8 @@ def _refusal(
     if not wrong:
         first = next(failure for failure in failures if isinstance(failure, CannotCompile))
         return NotCompilable(
-            f"{describe(model)} cannot be a realtime service: {first.step}: {first.why}. {ADVICE}",
+            f"{describe(model)} cannot be a realtime service: {first.step}: {first.why}."
+            f" {STANDARD}",
             field="model",
             step=first.step,
             reason=first.why,
@@ -219,7 +234,7 @@ def _refusal(
     return NotCompilable(
         f"{describe(model)} cannot be a realtime service: its compiled form is not right. "
         f"Step at fault: {step}. Largest difference: {size} ({fault.kind} row {shown}: "
-        f"the model says {fault.expected}, compiled {fault.found}). {ADVICE}",
+        f"the model says {fault.expected}, compiled {fault.found}). {STANDARD}",
         field="model",
         step=step,
         difference=None if fault.difference == float("inf") else fault.difference,

@@ -134,13 +134,14 @@ def _allowed(probes: Probes, row: list[Any]) -> bool:
 
 def neighbours(value: float) -> list[float]:
     """``value``, and one unit in the last place around it in double and in float32."""
-    single = np.float32(value)
-    near = [value, np.nextafter(value, -np.inf), np.nextafter(value, np.inf)]
-    near += [
-        single,
-        np.nextafter(single, np.float32(-np.inf)),
-        np.nextafter(single, np.float32(np.inf)),
-    ]
+    with np.errstate(over="ignore"):  # doubles that float32 cannot hold are infinite there
+        single = np.float32(value)
+        near = [value, np.nextafter(value, -np.inf), np.nextafter(value, np.inf)]
+        near += [
+            single,
+            np.nextafter(single, np.float32(-np.inf)),
+            np.nextafter(single, np.float32(np.inf)),
+        ]
     # The double midway between float32 neighbours: how it is rounded decides the branch.
     below, above = float(near[4]), float(near[5])
     near += [(float(single) + below) / 2, (float(single) + above) / 2]

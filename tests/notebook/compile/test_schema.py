@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from sklearn.cluster import KMeans
 from sklearn.ensemble import RandomForestRegressor
 from sklearn.linear_model import LinearRegression, LogisticRegression
 from sklearn.pipeline import make_pipeline
@@ -52,6 +53,32 @@ def test_the_response_is_found_named_or_absent(model: Any, frame: Any) -> None:
     assert named["outputs"][0]["name"] == "price_Pred"
 
 
+def test_a_column_that_is_left_over_is_the_response_only_if_the_model_predicts_it(
+    model: Any, frame: Any
+) -> None:
+    """A row number does not give the output its name; what was named is taken as it is."""
+    label = np.where(frame["y"] > 0, "yes", "no")
+    classifier = LogisticRegression().fit(frame[["a", "b"]], label)
+    clusters = KMeans(2, n_init=1).fit(frame[["a", "b"]])
+    other = frame[["a", "b"]].assign(y="maybe")
+
+    def response(model: Any, sample: Any, name: str | None = None) -> Any:
+        return unpack(serialize_model(model, sample, name)).header["response"]["name"]
+
+    assert response(classifier, frame.assign(y=label)) == "y"
+    missing = pd.Series(label).astype(object).where(frame["b"] > 1, None)
+    assert response(classifier, frame.assign(y=missing)) == "y"
+    assert response(model, frame[["a", "b"]].assign(id=range(60)), "id") == "id"
+    for fitted, sample in ((classifier, other), (clusters, frame), (classifier, frame)):
+        with pytest.raises(InvalidDefinition, match="nor what it predicts") as caught:
+            serialize_model(fitted, sample)
+        assert caught.value.details["extra"] == ["y"]
+    with pytest.raises(InvalidDefinition) as caught:
+        serialize_model(model, frame.assign(id=1, z=2), "y")
+    assert caught.value.details["extra"] == ["id", "z"]
+    assert "Leave them out: sample[[*model.feature_names_in_, 'y']]." in str(caught.value)
+
+
 def test_proof_and_model_are_told(model: Any, frame: Any) -> None:
     header = unpack(serialize_model(model, frame)).header
     proof = header["proof"]
@@ -66,7 +93,10 @@ def test_proof_and_model_are_told(model: Any, frame: Any) -> None:
     [
         (lambda f: f[["b", "a"]], "another order"),
         (lambda f: f[["a"]], "'b' is missing"),
-        (lambda f: f[["a", "b"]].assign(c=1, d=2), "'c' is not one"),
+        (lambda f: f[["c", "d"][:0]], "columns 'a' and 'b' are missing"),
+        (lambda f: f.assign(id=range(60)), "columns 'y' and 'id' are not ones"),
+        (lambda f: f[["a", "b"]].assign(id=range(60)), "name it: response='id'"),
+        (lambda f: f[["a", "b"]].assign(z="x"), r"sample\[list\(model.feature_names_in_\)\]"),
         (lambda f: f.head(0), "no rows"),
         (lambda f: f.drop(columns="y").assign(b="x"), "cannot score the sample"),
         (lambda f: "text", "expected a frame"),
@@ -89,7 +119,7 @@ def test_dates_are_refused_with_the_way_out(frame: Any) -> None:
 
 
 def test_what_is_no_fitted_model_is_refused(frame: Any) -> None:
-    with pytest.raises(InvalidDefinition, match="neither predict nor transform"):
+    with pytest.raises(InvalidDefinition, match=r"is a str\. A realtime service is"):
         serialize_model("a model", frame)
     with pytest.raises(InvalidDefinition, match="not fitted"):
         serialize_model(LinearRegression(), frame)
@@ -128,7 +158,7 @@ def test_a_missing_library_is_one_line_that_says_what_to_install(
     model: Any, frame: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "skl2onnx", None)
-    with pytest.raises(MLServeError, match=r"needs skl2onnx.*pip install") as caught:
+    with pytest.raises(MLServeError, match=r"needs skl2onnx.*pip install skl2onnx$") as caught:
         serialize_model(model, frame)
     assert "\n" not in caught.value.message
 
