@@ -5,24 +5,14 @@ from __future__ import annotations
 import random
 import threading
 import time
-from collections.abc import Iterator
-from pathlib import Path
 
 import httpx
-import pytest
-from support.running_server import RunningServer, start_server
+from support.running_server import RunningServer
 
 from jupyter_mlserve import DeployClient
 from jupyter_mlserve.contract.errors import Conflict, Gone, NotFound
 
-SECONDS = 8.0
-
-
-@pytest.fixture
-def server(tmp_path: Path) -> Iterator[RunningServer]:
-    running = start_server(tmp_path)
-    yield running
-    running.stop()
+SECONDS = 5.0
 
 
 def test_no_half_state_and_no_wrong_version_is_ever_answered(server: RunningServer) -> None:

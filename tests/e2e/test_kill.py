@@ -8,25 +8,16 @@ import random
 import signal
 import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import httpx
-import pytest
 from support.running_server import RunningServer, start_server
 
 from jupyter_mlserve import DeployClient
 from jupyter_mlserve.contract.errors import MLServeError
 
 SLOW = "import time\ntime.sleep(seconds)\ny = seconds\n"
-
-
-@pytest.fixture
-def server(tmp_path: Path) -> Iterator[RunningServer]:
-    running = start_server(tmp_path)
-    yield running
-    running.stop()
 
 
 def deploy(server: RunningServer, name: str, code: str, version: str = "1.0", **more: Any) -> Any:

