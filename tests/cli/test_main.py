@@ -75,11 +75,11 @@ def test_list(server: RunningServer, capsys: pytest.CaptureFixture[str]) -> None
     where = ["--server", server.url, "--token", server.token]
     assert main(["list", "CliList", *where]) == 0
     lines = capsys.readouterr().out.splitlines()
-    columns = ["service", "version", "kind", "created", "by", "inputs", "outputs"]
+    columns = ["service", "version", "kind", "created", "(UTC)", "by", "inputs", "outputs"]
     assert lines[0].split() == columns
     assert [line.split()[:3] for line in lines[1:]] == [
+        ["CliList", "2.0", "standard"],  # the newest first
         ["CliList", "1.0", "standard"],
-        ["CliList", "2.0", "standard"],
     ]
     assert "x: int = 3" in lines[1]
     assert main(["list", "--json", *where]) == 0

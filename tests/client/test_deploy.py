@@ -247,7 +247,7 @@ def test_failing_code_gives_its_message_and_the_owner_the_traceback(client: Depl
     )
     with pytest.raises(ServiceFailed) as caught:
         service.consume(1)
-    assert caught.value.message.startswith("AttributeError: ")
+    assert caught.value.message.startswith("Fails 1: AttributeError: ")
     assert "y = x.undefined" in caught.value.traceback
     assert "jupyter_mlserve" not in caught.value.traceback
     assert caught.value.details["console"] == "so far\n"

@@ -112,7 +112,9 @@ def test_the_published_programs_form(client: DeployClient, container: bytes) -> 
     assert found["operation_id"] == "rate"
     assert found["description"] == "How a department is rated."
     assert [column["name"] for column in found["inputs"][0]["columns"]] == PREDICTORS
-    assert found["outputs"][0]["columns"] == [{"name": "rating_Pred", "type": "numeric"}]
+    (column,) = found["outputs"][0]["columns"]
+    assert (column["name"], column["type"]) == ("rating_Pred", "numeric")
+    assert column["description"] == "The predicted rating."
     assert found["artifacts"] == []
     assert service.proof["rows"] > 0
     swagger = json.loads(service.swagger())
