@@ -2,7 +2,8 @@
 
 The rules are those of Machine Learning Server's Contributor role: everybody who is known may list
 and consume all services and publish under new names; who published may change. A name belongs
-to the first to publish it.
+to the first to publish it. A batch execution belongs to who started it, and to nobody else: its
+records are theirs, whoever the service belongs to.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from typing import Literal, get_args
 from ..contract.errors import NotAllowed, NotAuthenticated
 from .principal import Principal
 
-Action = Literal["list", "consume", "publish", "update", "delete", "see_code"]
+Action = Literal["list", "consume", "publish", "update", "delete", "see_code", "batch"]
 ACTIONS: tuple[Action, ...] = get_args(Action)
 
 _TO_ALL = frozenset({"list", "consume"})
@@ -22,6 +23,7 @@ _DOING = {
     "update": "change it",
     "delete": "delete it",
     "see_code": "see its code",
+    "batch": "see or delete it",
 }
 
 
@@ -46,8 +48,9 @@ class Policy:
         """Whether ``principal`` (None: nobody known) may do ``action``.
 
         ``owner``: for ``publish``, the user who owns the name (None: the name is free); for
-        ``update``, ``delete`` and ``see_code``, the author of the version. ``name_owner``: for
-        those three, the owner of the name, who may do what the author may.
+        ``update``, ``delete`` and ``see_code``, the author of the version; for ``batch``, who
+        started the batch execution that is to be seen or deleted. ``name_owner``: for ``update``,
+        ``delete`` and ``see_code``, the owner of the name, who may do what the author may.
         """
         if action not in ACTIONS:
             raise ValueError(f"Unknown action {action!r}; known are {', '.join(ACTIONS)}.")
@@ -57,7 +60,8 @@ class Policy:
             return Decision(True, f"Everybody who is signed in may {action} services.")
         if action == "publish" and owner is None:
             return Decision(True, "Everybody who is signed in may publish under a new name.")
-        if owner is not None and principal.username in (owner, name_owner):
+        owners = (owner,) if action == "batch" else (owner, name_owner)
+        if owner is not None and principal.username in owners:
             return Decision(True, f"It belongs to {principal.username}.")
         whom = owner or "somebody else"
         return Decision(

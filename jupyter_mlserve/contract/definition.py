@@ -33,7 +33,8 @@ _OWN_READ_ONLY = ("state", "contentHash")
 _NOT_CONTENT = ("source", "notebook", "cellId")
 # What consumers may see of the "mlserve" part: nothing of the code or of the author's machine.
 _PUBLIC = (
-    *("form", "sample", "kind", "modelName", "response", "classes", "known", "example", "proof"),
+    *("form", "sample", "batchable"),
+    *("kind", "modelName", "response", "classes", "known", "example", "proof"),
 )
 
 
@@ -82,6 +83,7 @@ class Definition:
     notebook: str | None
     cell_id: str | None
     pool: Json | None
+    batchable: bool = False  # its frame may have any rows, and each is answered by itself
     realtime: Realtime | None = None  # set exactly when runtime_type is "Realtime"
 
     @classmethod
@@ -115,6 +117,7 @@ class Definition:
             notebook=own["notebook"],
             cell_id=own["cellId"],
             pool=own.get("pool"),
+            batchable=own.get("batchable", False),
             realtime=Realtime.from_own(own) if clean["runtimeType"] == REALTIME else None,
         )
 
@@ -226,6 +229,8 @@ class Definition:
         }
         if self.pool is not None:
             own["pool"] = self.pool
+        if self.batchable:
+            own["batchable"] = True
         if self.realtime is not None:
             own.update(self.realtime.to_json())
         body: Json = {

@@ -107,8 +107,8 @@ class ServiceFailed(BadRequest):
 class TrialFailed(BadRequest):
     """The service could not be loaded or called in its trial, so nothing was published.
 
-    Details: ``traceback``, ``console``, ``stage`` ("load" or "call"). Only the publisher sees it,
-    so the traceback is never withheld.
+    Details: ``traceback``, ``console``, ``stage`` ("load", "call" or "batchable"). Only the
+    publisher sees it, so the traceback is never withheld.
     """
 
     owner_only: ClassVar[frozenset[str]] = frozenset()

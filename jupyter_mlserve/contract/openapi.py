@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Collection
 from typing import Any
 
-from . import errors, realtime_schemas
+from . import errors, openapi_batch, realtime_schemas
 from .definition import Definition
 from .http_status import status_of
 from .schemas import inputs_schema, outputs_schema
@@ -35,14 +36,17 @@ _REALTIME: dict[type[errors.MLServeError], str] = {
 }
 
 
-def openapi(definition: Definition, url: str = "/") -> Json:
+def openapi(
+    definition: Definition, url: str = "/", features: Collection[str] = frozenset()
+) -> Json:
     """The document, as JSON.
 
     ``url`` is where the contract's ``/api/...`` begins: ``https://host/user/x/mlserve``, or the
-    path alone, which clients resolve against the document's own address.
+    path alone, which clients resolve against the document's own address. ``features``: with
+    ``"batch"`` the document has batch executions; others that swagger knows change nothing.
     """
     name, version = definition.name, definition.version
-    return {
+    document: Json = {
         "openapi": "3.1.0",
         "info": {
             "title": name,
@@ -70,6 +74,10 @@ def openapi(definition: Definition, url: str = "/") -> Json:
             },
         },
     }
+    if "batch" in features:
+        document["paths"].update(openapi_batch.paths(definition, _failure))
+        document["components"]["schemas"].update(openapi_batch.schemas())
+    return document
 
 
 def _frames(definition: Definition) -> Json:

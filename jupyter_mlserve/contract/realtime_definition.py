@@ -133,6 +133,8 @@ def clean(top: Mapping[str, Any], own: Mapping[str, Any]) -> Json:
     one_of(own.get("form"), ("realtime",), "mlserve.form")
     for key in (*_VOID, "pool"):
         _void(own.get(key), f"mlserve.{key}")
+    if own.get("batchable"):
+        fail("mlserve.batchable", "the records of a realtime service are always taken together")
     inputs = _frame(top, "inputParameterDefinitions", "inputData", True)
     outputs = _frame(top, "outputParameterDefinitions", "outputData", False)
     columns = inputs[0]["columns"]
@@ -188,7 +190,9 @@ def described(current: Json, patch: Mapping[str, Any], read_only: tuple[str, ...
             if value:
                 _only_a_model(name, version, key, code)
         elif key == "mlserve":
-            own = mapping(value or {}, "mlserve", (*current["mlserve"], "pool", *read_only))
+            own = mapping(
+                value or {}, "mlserve", (*current["mlserve"], "pool", "batchable", *read_only)
+            )
             for part, given in own.items():
                 if part not in read_only and not _same(given, current["mlserve"].get(part)):
                     _only_a_model(name, version, f"mlserve.{part}", code)
@@ -263,7 +267,7 @@ def _only_a_model(name: str, version: str, field: str, code: bool) -> NoReturn:
 
 
 def _same(given: Any, current: Any) -> bool:
-    void: tuple[Any, ...] = (None, "", [], {})
+    void: tuple[Any, ...] = (None, "", [], {}, False)
     return given == current or (given in void and current in void)
 
 

@@ -11,6 +11,7 @@ import copy
 from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
+from .batch import STATES
 from .definition import Definition
 from .realtime_schemas import swagger_inputs, swagger_outputs
 from .schemas import default_fits_format
@@ -277,7 +278,9 @@ def _batch_definitions() -> Json:
         "BatchWebServiceResult": _object(
             state={
                 "type": "string",
-                "enum": ["pending", "inProgress", "ready", "complete"],
+                # A real document has them in lower case, while its server answered "Complete":
+                # generated clients that check the words refuse such answers. So: what we answer.
+                "enum": list(STATES),
                 "description": "Where the batch execution stands.",
             },
             completedItemCount={**count, "description": "Records that are done."},

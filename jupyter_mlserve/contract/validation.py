@@ -16,6 +16,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from . import limits, names
+from .batch import batchable
 from .checks import array, fail, mapping, named, one_of, optional_text, text, unique, whole
 from .realtime_definition import REALTIME, REALTIME_KEYS
 from .realtime_definition import clean as clean_realtime
@@ -56,6 +57,7 @@ MLSERVE_KEYS = (
     "notebook",
     "cellId",
     "pool",
+    "batchable",
     *REALTIME_KEYS,
 )
 
@@ -71,6 +73,7 @@ def clean(body: object) -> Json:
         fail("runtimeType", f"expected {' or '.join(RUNTIMES)}, got {describe(runtime)}")
     inputs = params(top.get("inputParameterDefinitions"), "inputParameterDefinitions")
     outputs = params(top.get("outputParameterDefinitions"), "outputParameterDefinitions", True)
+    files = _file_names(top.get("outputFileNames"))
     code = text(top.get("code"), "code", limits.MAX_CODE)
     if not code.strip():
         fail("code", "it is empty; a service needs code to run")
@@ -87,12 +90,12 @@ def clean(body: object) -> Json:
         "initCode": optional_text(top.get("initCode"), "initCode", limits.MAX_CODE),
         "inputParameterDefinitions": inputs,
         "outputParameterDefinitions": outputs,
-        "outputFileNames": _file_names(top.get("outputFileNames")),
-        "mlserve": _clean_own(own, inputs),
+        "outputFileNames": files,
+        "mlserve": _clean_own(own, inputs, batchable(own.get("batchable"), inputs, outputs, files)),
     }
 
 
-def _clean_own(own: Mapping[str, Any], inputs: list[Json]) -> Json:
+def _clean_own(own: Mapping[str, Any], inputs: list[Json], grouped: bool) -> Json:
     for key in REALTIME_KEYS:
         if own.get(key) is not None:
             fail(f"mlserve.{key}", "only a realtime service has it")
@@ -131,6 +134,8 @@ def _clean_own(own: Mapping[str, Any], inputs: list[Json]) -> Json:
     }
     if own.get("pool") is not None:
         cleaned["pool"] = pool(own["pool"])
+    if grouped:
+        cleaned["batchable"] = True
     return cleaned
 
 

@@ -31,6 +31,12 @@ MATRIX: list[tuple[Principal | None, Action, str | None, str | None, bool]] = [
             (ANN, action, None, None, False),
         )
     ),
+    (ANN, "batch", "ann", None, True),
+    (ANN, "batch", "ann", "bob", True),
+    (ANN, "batch", "bob", None, False),
+    (ANN, "batch", "bob", "ann", False),  # records of others, also of consumers of one's service
+    (ANN, "batch", "Ann", "ann", False),
+    (ANN, "batch", None, "ann", False),
     *((NOBODY, action, None, None, False) for action in ACTIONS),
     *((NOBODY, action, "ann", "ann", False) for action in ACTIONS),
 ]

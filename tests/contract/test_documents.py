@@ -289,14 +289,14 @@ def test_documents_are_pure_functions() -> None:
         "df: DataFrame[x: float] = {'x': [1]}", EVERY_TYPE, mlserve={"sample": {"df": {"x": [2]}}}
     )
     before = definition.to_json()
-    first = (swagger(definition, "/a", BOTH), openapi(definition, "/a"))
+    first = (swagger(definition, "/a", BOTH), openapi(definition, "/a", BOTH))
     kept = copy.deepcopy(first)
     first[0]["definitions"]["InputParameters"]["example"]["df"]["x"].append(3)
     first[1]["components"]["schemas"]["InputParameters"]["properties"]["df"]["default"]["x"] = 4
     first[1]["paths"].clear()
     first[0]["paths"]["/api/TxService/1.0"]["post"]["security"].clear()
     assert definition.to_json() == before
-    assert (swagger(definition, "/a", BOTH), openapi(definition, "/a")) == kept
+    assert (swagger(definition, "/a", BOTH), openapi(definition, "/a", BOTH)) == kept
 
 
 def test_an_update_shows_in_both() -> None:
@@ -318,6 +318,7 @@ def test_every_definition_has_valid_documents(draw_from: type, data: st.DataObje
         (swagger(definition, "/user/x/mlserve"), OpenAPIV2SpecValidator),
         (swagger(definition, "/", {"login"}), OpenAPIV2SpecValidator),
         (openapi(definition, "/user/x/mlserve"), OpenAPIV31SpecValidator),
+        (openapi(definition, "/", {"batch"}), OpenAPIV31SpecValidator),
     ):
         assert problems(validator, document) == []
         json.dumps(document, allow_nan=False).encode()

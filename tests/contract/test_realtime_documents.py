@@ -235,6 +235,7 @@ def test_every_realtime_version_has_valid_documents(header: Json) -> None:
     for document, validator in (
         (swagger(definition, "/user/x/mlserve"), OpenAPIV2SpecValidator),
         (openapi(definition, "/user/x/mlserve"), OpenAPIV31SpecValidator),
+        (openapi(definition, "/", {"batch"}), OpenAPIV31SpecValidator),
     ):
         assert problems(validator, document) == []
         json.dumps(document, allow_nan=False).encode()
