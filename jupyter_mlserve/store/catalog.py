@@ -45,22 +45,23 @@ class Catalog:
     A change that returned is durable; one that raised has changed nothing. Changes exclude each
     other, over all threads and processes. Names and versions are compared exactly, byte by byte.
     All methods may raise Unavailable (the database is locked or gone; ``retry_after``),
-    OutOfSpace, or InternalError (it cannot be used, and why).
+    OutOfSpace, or InternalError (it cannot be used, and why). ``database`` is for what else lives
+    in it: batch executions.
     """
 
     def __init__(self, db_url: str) -> None:
-        self._database = open_database(db_url)
+        self.database = open_database(db_url)
         self._revision: int | None = None
         self._revision_lock = threading.Lock()
         try:
-            upgrade(self._database)
+            upgrade(self.database)
         except BaseException:
-            self._database.close()
+            self.database.close()
             raise
 
     def close(self) -> None:
         """Close the database. May be repeated."""
-        self._database.close()
+        self.database.close()
 
     def __enter__(self) -> Catalog:
         return self
@@ -93,7 +94,7 @@ class Catalog:
         current state), NotAllowed (another author owns the name; details: ``owner``).
         """
         name, version = name_and_version(definition)
-        with self._database.write() as connection:
+        with self.database.write() as connection:
             number = sql.next_event(connection)
             owner = connection.scalar(sql.OWNER, {"name": name})
             if owner not in (None, author) and not any_owner:
@@ -164,7 +165,7 @@ class Catalog:
                 "An update keeps the name and the version. Publish under the new ones instead.",
                 field="name" if definition["name"] != name else "version",
             )
-        with self._database.write() as connection:
+        with self.database.write() as connection:
             number = sql.next_event(connection)
             life = self._alive(connection, name, version, expected_state)
             state = State(
@@ -201,7 +202,7 @@ class Catalog:
         nothing is changed. Raises ServiceNotFound (no such version, no such state),
         VersionDeleted, StaleState (as :meth:`update`), Conflict (there is nothing to go back to).
         """
-        with self._database.write() as connection:
+        with self.database.write() as connection:
             event = sql.next_event(connection)
             life = self._alive(connection, name, version, expected_state)
             key = {"version_id": life.id}
@@ -230,7 +231,7 @@ class Catalog:
         From now on the version answers VersionDeleted until it is published again; its history
         stays. Raises ServiceNotFound, VersionDeleted, StaleState (as :meth:`update`).
         """
-        with self._database.write() as connection:
+        with self.database.write() as connection:
             number = sql.next_event(connection)
             life = self._alive(connection, name, version, expected_state)
             state = to_state(connection.execute(sql.STATE_BY_ID, {"state": life.state_id}).one())
@@ -245,7 +246,7 @@ class Catalog:
 
     def get(self, name: str, version: str) -> State:
         """The current state of a version. Raises ServiceNotFound, VersionDeleted."""
-        with self._database.read() as connection:
+        with self.database.read() as connection:
             row = self._first(connection, sql.CURRENT_OF_VERSION, name=name, version=version)
             if row is None:
                 raise self._not_found(connection, name, version)
@@ -259,7 +260,7 @@ class Catalog:
         An update does not make a version newer. Raises ServiceNotFound; VersionDeleted when all
         versions there were are deleted.
         """
-        with self._database.read() as connection:
+        with self.database.read() as connection:
             row = self._first(connection, sql.CURRENT_OF_NEWEST, name=name)
             if row is None:
                 if self._first(connection, sql.LAST_LIFE, name=name) is None:
@@ -274,13 +275,13 @@ class Catalog:
         """The current states of all versions of a service, oldest version first; may be empty."""
         if not storable(name):
             return []
-        with self._database.read() as connection:
+        with self.database.read() as connection:
             rows = connection.execute(sql.CURRENT_OF_SERVICE, {"name": name}).all()
         return [to_state(row) for row in rows]
 
     def list_all(self) -> list[State]:
         """The current states of all versions there are: by name, oldest version first."""
-        with self._database.read() as connection:
+        with self.database.read() as connection:
             rows = connection.execute(sql.CURRENT_OF_ALL).all()
         return [to_state(row) for row in rows]
 
@@ -289,7 +290,7 @@ class Catalog:
 
         Raises ServiceNotFound, VersionDeleted.
         """
-        with self._database.read() as connection:
+        with self.database.read() as connection:
             life = self._alive(connection, name, version)
             rows = connection.execute(sql.STATES, {"version_id": life.id}).all()
         return [to_state(row) for row in rows]
@@ -299,7 +300,7 @@ class Catalog:
 
         Raises ServiceNotFound, VersionDeleted, Conflict (the version was never updated).
         """
-        with self._database.read() as connection:
+        with self.database.read() as connection:
             life = self._alive(connection, name, version)
             number = number_before(connection, name, version, life)
             key = {"version_id": life.id, "number": number}
@@ -319,7 +320,7 @@ class Catalog:
         if version is not None:
             values["version"] = version
             statement = sql.HISTORY_OF_VERSION
-        with self._database.read() as connection:
+        with self.database.read() as connection:
             rows: Sequence[Row[Any]] = []
             if storable(*values.values()):
                 if limit is not None:
@@ -333,7 +334,7 @@ class Catalog:
         """Who owns a name; None when it is free."""
         if not storable(name):
             return None
-        with self._database.read() as connection:
+        with self.database.read() as connection:
             owner: str | None = connection.scalar(sql.OWNER, {"name": name})
         return owner
 
@@ -344,7 +345,7 @@ class Catalog:
         may still read them.
         """
         since = datetime.now(timezone.utc) - timedelta(seconds=deleted_seconds)
-        with self._database.read() as connection:
+        with self.database.read() as connection:
             return set(connection.scalars(sql.REFERENCED_BLOBS, {"since": since}))
 
     def revision(self) -> int:
@@ -353,16 +354,16 @@ class Catalog:
         About 4 microseconds on SQLite when nothing was changed, a query elsewhere.
         """
         with self._revision_lock:
-            if self._database.changed():
+            if self.database.changed():
                 self._revision = None  # Also if reading the new one fails.
             if self._revision is None:
-                with self._database.read() as connection:
+                with self.database.read() as connection:
                     self._revision = int(connection.scalar(sql.REVISION) or 0)
             return self._revision
 
     def changes(self, since: int) -> list[tuple[str, str]]:
         """The (name, version) of all versions that changed after revision ``since``, each once."""
-        with self._database.read() as connection:
+        with self.database.read() as connection:
             rows = connection.execute(sql.CHANGES, {"since": since}).all()
         return list(dict.fromkeys((row.name, row.version) for row in rows))
 

@@ -1,8 +1,9 @@
 """The catalog's tables. The migrations in ``migrations/`` create them; a test holds both equal.
 
-Every writer of the database first takes one lock (``BEGIN IMMEDIATE`` on SQLite, the row of
+Every writer of the catalog first takes one lock (``BEGIN IMMEDIATE`` on SQLite, the row of
 ``revision`` elsewhere), so writers are one after the other, over all processes, and the numbers
-of the events are the order of the commits.
+of the events are the order of the commits. Batch executions are no events: they leave the
+revision as it is, and what works on one takes the lock of its row only.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 from datetime import datetime, timezone
 
 from sqlalchemy import (
+    BigInteger,
     Column,
     DateTime,
     Dialect,
@@ -27,7 +29,7 @@ from sqlalchemy import (
 
 # The revisions of the schema that this program knows, oldest first; they are those of the files
 # in migrations/versions. Kept here so that opening an up-to-date database loads no Alembic.
-REVISIONS: tuple[str, ...] = ("0001",)
+REVISIONS: tuple[str, ...] = ("0001", "0002")
 
 
 class UTCDateTime(TypeDecorator[datetime]):
@@ -136,4 +138,53 @@ event = Table(
     Column("state_id", String(64), nullable=False),
     Column("number", Integer, nullable=False),
     Index("event_by_name", "name", "version", "id"),
+)
+
+# A batch execution: which records, for which state, and how far it is (batches/models.py). Who
+# holds it works on it, until held_until; only the holder may add results.
+batch = Table(
+    "batch",
+    metadata,
+    Column("id", String(36), primary_key=True),
+    Column("name", String(255), nullable=False),
+    Column("version", String(255), nullable=False),
+    Column("state_id", String(64), nullable=False),
+    Column("owner", Text, nullable=False),
+    Column("created_at", UTCDateTime, nullable=False),
+    Column("state", String(16), nullable=False),
+    Column("total", BigInteger, nullable=False),
+    Column("completed", BigInteger, nullable=False),
+    Column("failed", BigInteger, nullable=False),
+    Column("parallel", Integer, nullable=False),
+    Column("format", String(16), nullable=False),
+    Column("piece", Integer, nullable=False),
+    Column("units", BigInteger, nullable=False),
+    Column("upload_bytes", BigInteger, nullable=False),
+    Column("input_bytes", BigInteger, nullable=False),
+    Column("result_bytes", BigInteger, nullable=False),
+    Column("message", Text, nullable=False),
+    Column("started_at", UTCDateTime, nullable=True),
+    Column("finished_at", UTCDateTime, nullable=True),
+    Column("request_key", String(255), nullable=True),
+    Column("digest", String(128), nullable=False),
+    Column("holder", String(255), nullable=True),
+    Column("held_until", UTCDateTime, nullable=True),
+    # Requests without a key (NULL) are all different, for SQLite and PostgreSQL alike.
+    UniqueConstraint("owner", "name", "version", "request_key", name="batch_request"),
+    Index("batch_by_owner", "owner", "created_at"),
+    Index("batch_by_state", "state", "finished_at"),
+)
+
+# The records [first, first + count) of an execution have their results, in one file. This row is
+# what makes them count.
+batch_chunk = Table(
+    "batch_chunk",
+    metadata,
+    Column("batch_id", String(36), ForeignKey("batch.id"), primary_key=True),
+    Column("first", BigInteger, primary_key=True, autoincrement=False),
+    Column("count", BigInteger, nullable=False),
+    Column("format", String(16), nullable=False),
+    Column("failed", BigInteger, nullable=False),
+    Column("bytes", BigInteger, nullable=False),
+    Column("crc", BigInteger, nullable=False),
 )

@@ -335,6 +335,9 @@ TASKS: dict[str, Any] = {
 }
 
 if __name__ == "__main__":
+    from batch_children import tasks
+
+    TASKS |= tasks(wait_for_go)
     try:
         print(json.dumps(TASKS[sys.argv[1]](*sys.argv[2:])))
     except MLServeError as error:

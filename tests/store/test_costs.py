@@ -32,7 +32,7 @@ def watched(catalog: Catalog) -> Iterator[Statements]:
     def note(connection: Any, cursor: Any, statement: str, parameters: Any, *rest: Any) -> None:
         seen.append((statement, parameters))
 
-    engines = (catalog._database.engine, catalog._database._reading)
+    engines = (catalog.database.engine, catalog.database._reading)
     for engine in engines:
         event.listen(engine, "before_cursor_execute", note)
     yield seen
@@ -81,7 +81,7 @@ def test_every_statement_finds_its_rows_by_an_index(local: Catalog, define: Defi
         with pytest.raises(Exception, match="no version"):
             local.get("Tx", "none")
     plans = []
-    with local._database.read() as connection:
+    with local.database.read() as connection:
         driver = connection.connection.driver_connection
         assert driver is not None
         for statement, parameters in seen:

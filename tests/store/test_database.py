@@ -37,7 +37,7 @@ def test_the_file_and_its_folder_are_private(tmp_path: Path, define: Define) -> 
 
 def test_writes_are_durable_and_readers_do_not_wait(tmp_path: Path) -> None:
     with Catalog(str(tmp_path / "c.sqlite3")) as catalog:
-        with catalog._database.write() as connection:
+        with catalog.database.write() as connection:
             asked = {
                 pragma: connection.exec_driver_sql(f"PRAGMA {pragma}").scalar()
                 for pragma in ("journal_mode", "synchronous", "foreign_keys", "busy_timeout")
@@ -52,7 +52,7 @@ def test_writes_are_durable_and_readers_do_not_wait(tmp_path: Path) -> None:
         }
         with (
             pytest.raises(InternalError, match="readonly"),
-            catalog._database.read() as connection,
+            catalog.database.read() as connection,
         ):
             connection.exec_driver_sql("DELETE FROM event")
 

@@ -8,6 +8,7 @@ import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from alembic.script import ScriptDirectory
 
 from jupyter_mlserve.contract.errors import InternalError
 from jupyter_mlserve.store import Catalog, migrate, migrations
+from jupyter_mlserve.store.batches import Execution, Executions, new_id
 from jupyter_mlserve.store.database import open_database
 from jupyter_mlserve.store.schema import REVISIONS, metadata
 
@@ -82,6 +84,30 @@ def test_an_older_catalog_is_migrated(db_url: str, define: Define, next_scripts:
         with database.read() as connection:
             assert connection.exec_driver_sql("PRAGMA foreign_key_check").all() == []
     database.close()
+
+
+def test_a_catalog_without_batches_gets_them(db_url: str) -> None:
+    """One of the first release, with a service in it."""
+    database = open_database(db_url)
+    migrate.upgrade(database, REVISIONS[:1])
+    moment = "2026-01-02 03:04:05.000000"
+    with database.write() as connection:
+        for statement in (
+            "UPDATE revision SET value = 1",
+            "INSERT INTO service VALUES ('Tx', 'ann', 1)",
+            f"INSERT INTO version VALUES (1, 'Tx', '1.0', 'ann', '{moment}', 's1', 1, NULL)",
+            f"INSERT INTO state VALUES ('s1', 1, 1, '{{}}', 'h', 'ann', '{moment}')",
+            f"INSERT INTO event VALUES (1, '{moment}', 'ann', 'publish', 'Tx', '1.0', 's1', 1)",
+        ):
+            connection.exec_driver_sql(statement)
+    database.close()
+    with Catalog(db_url) as catalog:
+        assert catalog.get("Tx", "1.0").id == "s1"
+        assert catalog.revision() == 1
+        executions = Executions(catalog.database)
+        now = datetime.now(timezone.utc)
+        made = executions.create(Execution(new_id(), "Tx", "1.0", "s1", "ann", now, total=1))
+        assert executions.get(made.id) == made
 
 
 def test_a_migration_that_fails_changes_nothing(
