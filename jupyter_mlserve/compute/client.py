@@ -22,13 +22,14 @@ from typing import Any, ClassVar, Protocol
 
 from ..contract.errors import ComputeLost, TooBusy
 from ..worker.frames import dump_header
+from .block import Block
 from .config import ComputeConfig
 from .connection import UNKNOWN_STATE, Connection, Reply, Spec, error_reply
 from .launch import spawn, wait, work_root
 from .orphans import NODE_MARK, kill_marked
 from .protocol import keep_large_buffers
 
-__all__ = ["ComputeConfig", "ComputeNode", "Reply"]
+__all__ = ["Block", "ComputeConfig", "ComputeNode", "Reply"]
 
 SpecSource = Callable[[], Spec | Awaitable[Spec]]
 
@@ -100,11 +101,26 @@ class ComputeNode:
             await asyncio.gather(*self._burials)
             await asyncio.sleep(0)
 
-    async def call(self, state_id: str, body: bytes, spec: SpecSource, media: str = "") -> Reply:
+    async def call(
+        self,
+        state_id: str,
+        body: bytes,
+        spec: SpecSource,
+        media: str = "",
+        block: Block | None = None,
+    ) -> Reply:
         """Call the service whose state this is, with the JSON of its inputs.
 
         ``media`` is for realtime services, which also read and write Arrow streams: "aj" (Arrow
         in), "ja" (Arrow out) or "aa"; "" means JSON both ways.
+
+        With ``block`` the body holds many records, and the call is of low priority: it waits as
+        long as it must for a worker that no single call wants. ``media`` "" or "ll": one JSON
+        object of inputs a line. Status 200 then has one WebServiceResult a line, for the first
+        ``done`` records (header; at least 1), of which ``failed`` did not succeed; the others were
+        not begun. ``media`` "aa" (the version's function must take a frame of any number of
+        rows): an Arrow stream of rows, answered by one with as many rows, or by an error, and
+        then nothing was done. A call that is cancelled while it runs ends its worker.
 
         ``spec`` gives the load spec (it may be a coroutine function); it is asked only when the
         node does not know the state: on the first call, and after a restart. What it raises comes
@@ -129,7 +145,7 @@ class ComputeNode:
                     if inspect.isawaitable(found):
                         found = await found
                     connection.define(state_id, found)
-                reply = await connection.ask(connection.call_header(state_id, media), body)
+                reply = await connection.ask(connection.call_header(state_id, media, block), body)
                 if reply.status != UNKNOWN_STATE:
                     return reply
                 connection.defined.pop(state_id, None)

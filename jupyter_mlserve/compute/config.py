@@ -79,6 +79,16 @@ class ComputeConfig:
         """Workers of a version that says nothing itself."""
         return self.pool_max or max(2, available_cores())
 
+    @property
+    def worker_limits(self) -> dict[str, int]:
+        """What a worker holds itself to, as its load spec names them."""
+        return {
+            "console": self.console_limit,
+            "memory": self.worker_memory,
+            "file": self.file_limit,
+            "result": self.result_limit,
+        }
+
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
 

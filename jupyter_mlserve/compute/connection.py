@@ -14,6 +14,7 @@ from typing import Any, ClassVar, Protocol
 from ..contract.errors import ComputeLost, MLServeError, result_error_body
 from ..contract.http_status import status_of
 from ..worker.frames import dump_header, parse_header
+from .block import Block
 from .protocol import Body, FrameProtocol
 
 Spec = dict[str, Any]
@@ -88,8 +89,10 @@ class Connection(FrameProtocol):
         header = dump_header({"id": 0, "op": "define", "state": state_id})
         self.send(header.encode(), json.dumps(spec).encode())
 
-    def call_header(self, state_id: str, media: str) -> str:
+    def call_header(self, state_id: str, media: str, block: Block | None = None) -> str:
         more = f',"m":{json.dumps(media)}' if media else ""
+        if block is not None:
+            more += f',"b":{block.to_json()}'
         return f'{{"op":"call","state":{self.defined[state_id]}{more}}}'
 
     async def ask(self, header: str, body: Body = b"") -> Reply:

@@ -10,23 +10,48 @@ import time
 from collections import deque
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from ..contract.errors import MLServeError, WorkerLost
 from ..worker.frames import dump_header, parse_header
+from .block import Block
+from .block_queue import block_header
 from .config import ComputeConfig
 from .forks import Fork, ForkServers
-from .pool import Pool
+from .pool import BLOCKS_YIELD_AFTER, Pool
+from .pool_status import describe
 from .process import ENDING, IDLE, Call, Worker, resident_memory
 from .protocol import Body, FrameProtocol
 from .reaper import Reaper, kill_group
 from .replies import error_frame
 from .trial import Trial
 
-Waiting = tuple[Pool, float, Trial | None]
-
 _TICK = 0.1  # seconds between looks at deadlines, while there is something to watch
 _SLOW_TICK = 1.0  # while there are only idle workers; more often for short idle time-outs
+_LEFT_ALONE = 10.0  # seconds an idle worker is safe from blocks that want one more
+
+
+class Waiting(NamedTuple):
+    """Who waits for a slot since when; a trial brings itself, ``low`` means that blocks wait."""
+
+    pool: Pool
+    since: float
+    trial: Trial | None
+    low: bool
+
+    @property
+    def starving(self) -> bool:
+        """It has no worker at all."""
+        return self.trial is not None or not self.pool.workers
+
+    def rank(self) -> int:
+        """Its place in the order of those who wait; equals come in turn."""
+        if not self.low:
+            return 1 if self.starving else 2
+        if self.starving:
+            # A version that never rests must not take back at once what it gave up for this.
+            return 0 if time.monotonic() - self.since > BLOCKS_YIELD_AFTER else 3
+        return 4
 
 
 class Node(FrameProtocol):
@@ -39,7 +64,6 @@ class Node(FrameProtocol):
         # Pools that were retired or dropped and still have a worker.
         self.leaving: set[Pool] = set()
         self.trials: set[Trial] = set()
-        # Who waits for a slot since when; a trial brings itself.
         self.waiting: deque[Waiting] = deque()
         self.used = 0
         self.born = time.monotonic()
@@ -89,7 +113,22 @@ class Node(FrameProtocol):
             exc = result if header is None else pool.answer_error(header)
             self._answer_error(number, exc, seconds)
 
+        if "b" in found:
+            self._block(pool, number, found, body)
+            return
         pool.submit(Call(number, body, now + self.config.call_timeout, answer))
+
+    def _block(self, pool: Pool, number: int, found: dict[str, Any], body: Body) -> None:
+        def answer(header: Any, result: Any, seconds: float) -> None:
+            if header is not None and header["status"] == 200:
+                self.answer(number, {**header, "seconds": round(seconds, 6)}, result)
+                return
+            exc = result if header is None else pool.answer_error(header)
+            self._answer_error(number, exc, seconds)
+
+        block = Block.from_dict(found["b"])
+        header = block_header(found.get("m", ""), block)
+        pool.submit_block(Call(number, body, float("inf"), answer, header, block))
 
     def _op_start(self, found: dict[str, Any], body: Body) -> None:
         values = json.loads(body)
@@ -130,8 +169,13 @@ class Node(FrameProtocol):
         self.watch()
 
     def _op_cancel(self, found: dict[str, Any], body: Body) -> None:
-        """The caller is gone: a call that waits is dropped, one that runs is let finish."""
+        """The caller is gone: a call that waits is dropped, one that runs is let finish.
+
+        A block that runs is given a moment.
+        """
         for pool in self._all():
+            if pool.blocks.remove(found["id"]):
+                return
             for call in pool.queue:
                 if call.number == found["id"]:
                     pool.queue.remove(call)
@@ -145,9 +189,7 @@ class Node(FrameProtocol):
         for pool in self._all():
             if pool.retired and pool.empty:
                 continue
-            about = pool.describe()
-            about["rss"] = sum(map(resident_memory, about["pids"]))
-            pools.append(about)
+            pools.append(describe(pool))
         status = {
             "pid": os.getpid(),
             "uptime": round(time.monotonic() - self.born, 3),
@@ -187,9 +229,9 @@ class Node(FrameProtocol):
             self._token,
         )
 
-    def request_slot(self, pool: Pool, trial: Trial | None = None) -> None:
+    def request_slot(self, pool: Pool, trial: Trial | None = None, low: bool = False) -> None:
         """The pool (or trial) is told by ``granted`` when it may start a worker."""
-        self.waiting.append((pool, time.monotonic(), trial))
+        self.waiting.append(Waiting(pool, time.monotonic(), trial, low))
         self._grant()
         self.make_room()
 
@@ -204,10 +246,11 @@ class Node(FrameProtocol):
         self._granting = True
         try:
             while self.waiting and self.used < self.config.max_workers:
-                pool, _, trial = chosen = self.starving() or self.waiting[0]
+                chosen = min(self.waiting, key=Waiting.rank)
                 self.waiting.remove(chosen)
                 self.used += 1
-                if not (trial.granted() if trial is not None else pool.granted()):
+                trial, pool = chosen.trial, chosen.pool
+                if not (trial.granted() if trial is not None else pool.granted(low=chosen.low)):
                     self.used -= 1
         finally:
             self._granting = False
@@ -215,11 +258,15 @@ class Node(FrameProtocol):
     def make_room(self) -> None:
         """End as many idle workers, the least recently used first, as there are who wait."""
         ending = sum(w.state == ENDING for pool in self._all() for w in pool.workers)
-        for _ in range(len(self.waiting) - ending):
+        urgent = sum(entry.rank() < 4 for entry in self.waiting) - ending
+        now = time.monotonic()
+        for number in range(len(self.waiting) - ending):
             # A pool with something to do needs its workers; the one that waits has none idle.
             idle = [w for pool in self._all() for w in pool.idle if w.state == IDLE]
+            if number >= urgent:
+                idle = [w for w in idle if now - w.last_used > _LEFT_ALONE]
             if not idle:
-                return
+                break
             worker = min(idle, key=lambda worker: worker.last_used)
             owner = worker.owner
             assert isinstance(owner, Pool)
@@ -228,11 +275,8 @@ class Node(FrameProtocol):
         self.watch()
 
     def starving(self) -> Waiting | None:
-        """Who has waited longest without having any worker; they come first."""
-        for entry in self.waiting:
-            if entry[2] is not None or not entry[0].workers:
-                return entry
-        return None
+        """Who comes first of those without any worker."""
+        return min((e for e in self.waiting if e.starving), key=Waiting.rank, default=None)
 
     def end_trial(self, trial: Trial) -> None:
         """End the worker of a trial that failed, and forget its pool unless others use it."""
@@ -244,7 +288,7 @@ class Node(FrameProtocol):
                 worker.stopped = True
                 worker.kill()
         tried = any(other.pool is pool for other in self.trials)
-        if not (others or tried or pool.queue or pool.requested):
+        if not (others or tried or pool.wanted):
             if self.pools.get(pool.state_id) is pool:
                 del self.pools[pool.state_id]
             pool.retired = True
@@ -259,7 +303,7 @@ class Node(FrameProtocol):
     def watch(self) -> None:
         """Make sure that deadlines are looked at, often while anything runs."""
         busy = bool(self.trials or self.waiting) or any(
-            pool.queue or len(pool.idle) < len(pool.workers) for pool in self._all()
+            pool.wanted or len(pool.idle) < len(pool.workers) for pool in self._all()
         )
         if self._timer is not None:
             if not busy or self._timer.when() - self._loop.time() <= _TICK:
@@ -276,6 +320,8 @@ class Node(FrameProtocol):
             trial.check(now)
         for pool in self._all():
             pool.check(now)
+        if self.waiting:
+            self.make_room()
         if self._forks is not None:
             self._forks.check(now)
         self.leaving = {pool for pool in self.leaving if not pool.empty}

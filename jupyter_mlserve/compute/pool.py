@@ -9,16 +9,21 @@ import time
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
-from ..contract.errors import MLServeError, PoolExhausted, TooBusy, TrialFailed
+from ..contract.errors import MLServeError, TooBusy, TrialFailed
+from .block_queue import MAX_BLOCKS, SURPLUS, BlockQueue
 from .process import BUSY, IDLE, STARTING, Call, Stopped, Worker
 from .reaper import Exit
 from .replies import (
     call_error,
     call_timeout,
     cannot_load,
+    died_loading,
     load_error,
+    load_timeout,
     out_of_memory,
     over_file_limit,
+    too_busy,
+    waited,
     worker_died,
 )
 
@@ -28,6 +33,7 @@ if TYPE_CHECKING:
 
 _LOAD_BACKOFF = (1.0, 2.0, 5.0, 10.0, 30.0)  # seconds after the nth failed load in a row
 _YIELD_AFTER = 1.0  # seconds another version waits before a busy pool gives a worker up
+BLOCKS_YIELD_AFTER = 3.0  # the same, when it waits to work on blocks
 
 
 class Pool:
@@ -45,7 +51,8 @@ class Pool:
         self.workers: set[Worker] = set()
         self.idle: list[Worker] = []
         self.queue: deque[Call] = deque()
-        self.requested = 0  # slots asked of the node and not granted yet
+        self.blocks = BlockQueue()
+        self.requested = 0  # slots asked of the node and not granted yet, for calls
         self.calls = 0
         self.retired = False
         self.last_used = time.monotonic()
@@ -77,40 +84,67 @@ class Pool:
             self.queue.append(call)
             self.grow()
 
+    def submit_block(self, call: Call) -> None:
+        """Take a call that has a block."""
+        self.last_used = time.monotonic()
+        if self._failure is not None and self.last_used < self._failed_until:
+            wait = round(self._failed_until - self.last_used, 1)
+            call.answer(None, cannot_load(self.label, self._failure, wait), 0.0)
+        elif len(self.blocks.waiting) >= MAX_BLOCKS:
+            why = f"{self.label} has {MAX_BLOCKS} blocks of records waiting. Try again later."
+            call.answer(None, TooBusy(why, retry_after=5.0), 0.0)
+        else:
+            self.blocks.waiting.append(call)
+            while self.idle and self.blocks.may_begin:
+                self._feed(self.idle.pop())
+            self.grow()
+
     def call_again(self, call: Call) -> None:
         """A worker died before it began this call."""
-        self.queue.appendleft(call)
+        (self.queue if call.block is None else self.blocks.waiting).appendleft(call)
         self.grow()
 
     def _room(self) -> bool:
         # A queue of length 0 still lets a call start a worker.
-        return not self.queue and len(self.workers) + self.requested < self.maximum
+        return not self.queue and self._live() < self.maximum
+
+    def _live(self) -> int:
+        """Workers, also those asked for, that are not busy with blocks."""
+        return len(self.workers) + self.requested - len(self.blocks.running)
 
     def _too_busy(self) -> MLServeError:
-        wait = self._typical * len(self.queue) / max(1, len(self.workers))
-        return TooBusy(
-            f"{self.label} has {len(self.queue)} calls waiting, as many as it may (max_queue). "
-            "Try again in a moment.",
-            retry_after=max(1.0, round(wait, 1)),
-        )
+        waiting = len(self.queue)
+        return too_busy(self.label, waiting, self._typical * waiting / max(1, len(self.workers)))
 
     def _feed(self, worker: Worker) -> None:
-        """An idle worker takes the next call that waits, or joins the idle ones."""
+        """An idle worker takes the next call that waits, or a block, or joins the idle ones."""
         if worker.state != IDLE:
             return
+        blocks = self.blocks
         if self.queue and not self._must_yield():
+            blocks.interrupted(worker)
             worker.begin(self.queue.popleft(), self.config.call_timeout)
-        elif self.queue or (self.retired and worker.trial is None):
+        elif self.queue or (self.retired and worker.trial is None and not blocks.waiting):
             worker.end()
-        else:
+        elif not blocks.may_begin:
+            blocks.interrupted(worker)
             self.idle.append(worker)
             if self.node.waiting:
                 self.node.make_room()
+        elif self.node.waiting and blocks.must_yield(
+            worker, (entry for entry in self.node.waiting if entry.pool is not self)
+        ):
+            worker.end()
+        else:
+            blocks.begin(worker, self.config.call_timeout)
 
     def _must_yield(self) -> bool:
         """Another version has waited long for its first worker, and this one never rests."""
         starving = self.node.starving() if self.node.waiting else None
-        return starving is not None and time.monotonic() - starving[1] > _YIELD_AFTER
+        if starving is None:
+            return False
+        after = BLOCKS_YIELD_AFTER if starving.low else _YIELD_AFTER
+        return time.monotonic() - starving.since > after
 
     # Workers
 
@@ -118,8 +152,8 @@ class Pool:
         """Ask for as many workers as are needed now."""
         if time.monotonic() < self._failed_until:
             return
-        starting = sum(worker.state == STARTING and not worker.trial for worker in self.workers)
-        live = len(self.workers) + self.requested
+        starting = self._starting()
+        live = self._live()
         wanted = len(self.queue) - starting - self.requested
         if not self._warmed and self.queue:
             self._warmed = True
@@ -129,11 +163,26 @@ class Pool:
         for _ in range(min(wanted, self.maximum - live)):
             self.requested += 1
             self.node.request_slot(self)
+        if self.blocks.waiting:
+            for _ in range(self.blocks.wanted(self._free())):
+                self.blocks.requested += 1
+                self.node.request_slot(self, low=True)
         self.node.watch()
 
-    def granted(self, trial: Trial | None = None) -> bool:
+    def _starting(self) -> int:
+        return sum(worker.state == STARTING and not worker.trial for worker in self.workers)
+
+    def _free(self) -> int:
+        """Workers, also those asked for, that can take a block when the calls have theirs."""
+        return max(0, self._starting() + self.requested + len(self.idle) - len(self.queue))
+
+    def granted(self, trial: Trial | None = None, low: bool = False) -> bool:
         """A slot is free for this pool; False when it is not needed any more."""
-        if trial is None:
+        if low:
+            self.blocks.requested -= 1
+            if not self.blocks.waiting or self.blocks.wanted(self._free()) < 1:
+                return False
+        elif trial is None:
             self.requested -= 1
             if not self.queue and (self.retired or len(self.workers) >= self._desired()):
                 return False
@@ -152,12 +201,8 @@ class Pool:
         spec = dict(
             self.spec,
             directory=worker.directory,
-            limits={
-                "console": self.config.console_limit,
-                "memory": self.config.worker_memory,
-                "file": self.config.file_limit,
-                "result": self.config.result_limit,
-            },
+            out_of_memory=out_of_memory(self.label, self.config.worker_memory),
+            limits=self.config.worker_limits,
         )
         body = json.dumps(spec).encode()
         limit = self.config.load_timeout
@@ -174,6 +219,7 @@ class Pool:
             self._load_failed(worker, exc)
 
     def _forget(self, worker: Worker) -> None:
+        self.blocks.gone(worker)
         if worker in self.workers:
             self.workers.discard(worker)
             if worker in self.idle:
@@ -198,7 +244,9 @@ class Pool:
         self._refuse_all(cannot_load(self.label, exc, wait))
 
     def _refuse_all(self, exc: MLServeError) -> None:
-        waiting, self.queue = self.queue, deque()
+        waiting = [*self.queue, *self.blocks.waiting]
+        self.queue.clear()
+        self.blocks.waiting.clear()
         for call in waiting:
             call.answer(None, exc, 0.0)
 
@@ -219,8 +267,15 @@ class Pool:
         worker.kill()
         self._load_failed(worker, load_error(header, self.label, self.config.worker_memory))
 
-    def worker_idle(self, worker: Worker, seconds: float) -> None:
-        self._typical += 0.1 * (seconds - self._typical)
+    def worker_idle(self, worker: Worker, call: Call, seconds: float) -> None:
+        if call.block is None:
+            self._typical += 0.1 * (seconds - self._typical)
+        else:
+            self.blocks.ended(worker)
+        self.worker_ready(worker)
+
+    def worker_ready(self, worker: Worker) -> None:
+        """It may take the next call, unless it has had enough of them."""
         if 0 < self.config.worker_max_calls <= worker.calls:
             worker.replace = True
             worker.end()
@@ -239,7 +294,9 @@ class Pool:
         elif not worker.loaded and not worker.stopped and worker.forked:
             self._load_afresh(worker, str(how))
         elif not worker.loaded and not worker.stopped:
-            self._load_failed(worker, self._died_loading(how, output))
+            memory, interpreter = self.config.worker_memory, str(self.spec["interpreter"])
+            exc = died_loading(self.label, interpreter, how, memory, output)
+            self._load_failed(worker, exc)
         elif not worker.stopped:
             self._say_lost(worker, f"died between calls: {how}", output)
         if worker.replace and not self.retired:
@@ -259,18 +316,6 @@ class Pool:
         if worker.trial is not None:
             worker.trial.begin()
 
-    def _died_loading(self, how: Exit, output: str) -> MLServeError:
-        memory = self.config.worker_memory
-        if memory and how.peak_memory > 0.8 * memory:
-            why = out_of_memory(self.label, memory, "loading it")
-        else:
-            why = (
-                f"The interpreter {self.spec['interpreter']} ended while it loaded {self.label} "
-                f"({how}). Python 3.8 or newer is needed, and objects that were packed under "
-                "another Python version can crash it: publish again from this environment."
-            )
-        return TrialFailed(why, traceback=output, stage="load")
-
     def _doubt_fork(self, worker: Worker) -> None:
         """It never finished a call: libraries with threads hang or die like that after a fork."""
         if worker.forked and worker.calls == 0:
@@ -284,12 +329,7 @@ class Pool:
             worker.replace = True
             call.answer(None, call_timeout(self.label, limit, place), limit)
             return
-        limit = self.config.load_timeout
-        why = (
-            f"{self.label} was not loaded within {limit:g} seconds (load_timeout). Make loading "
-            "quicker, or ask the administrator to allow more."
-        )
-        self._load_failed(worker, TrialFailed(why, traceback=place, stage="load"))
+        self._load_failed(worker, load_timeout(self.label, self.config.load_timeout, place))
 
     def worker_over(self, worker: Worker, call: Call, why: str) -> None:
         worker.call = None
@@ -317,9 +357,12 @@ class Pool:
             worker.check(now)
         loading = any(worker.state == STARTING for worker in self.workers)
         while self.queue and now > self.queue[0].deadline and not loading:
-            self.queue.popleft().answer(None, self._waited(), 0.0)
-        if len(self.workers) < self.minimum and not self.retired:
+            self.queue.popleft().answer(
+                None, waited(self.label, self.config.max_workers, bool(self.workers)), 0.0
+            )
+        if self.blocks.waiting or (len(self.workers) < self.minimum and not self.retired):
             self.grow()
+        self._end_surplus(now)
         spare = len(self.workers) - (0 if self.retired else self.minimum)
         for worker in list(self.idle):
             if spare <= 0:
@@ -331,15 +374,14 @@ class Pool:
                 worker.end()
                 spare -= 1
 
-    def _waited(self) -> MLServeError:
-        if self.workers:
-            why = f"All workers of {self.label} were busy for so long that the call was given up."
-        else:
-            why = (
-                f"All {self.config.max_workers} workers (max_workers) are busy with other "
-                f"services, and none became free for {self.label}."
-            )
-        return PoolExhausted(f"{why} Try again in a moment.", retry_after=1.0)
+    def _end_surplus(self, now: float) -> None:
+        """Workers beyond the maximum were for blocks, and go soon after the last one."""
+        surplus = self._live() - self.requested - max(self.maximum, self.minimum)
+        for worker in list(self.idle) if surplus > 0 else ():
+            if surplus > 0 and worker.state == IDLE and now - worker.last_used > SURPLUS:
+                self.idle.remove(worker)
+                worker.end()
+                surplus -= 1
 
     def retire(self) -> None:
         """No new calls; idle workers stop, busy ones when nothing waits for them any more."""
@@ -347,28 +389,15 @@ class Pool:
         for worker in self.idle:
             worker.end()
         self.idle.clear()
-        if self.queue:
+        if self.queue or self.blocks.waiting:
             self.grow()
 
     @property
-    def empty(self) -> bool:
-        return not self.workers and not self.queue and not self.requested
+    def wanted(self) -> bool:
+        """Something waits for a worker of this pool."""
+        blocks = self.blocks
+        return bool(self.queue or self.requested or blocks.waiting or blocks.requested)
 
-    def describe(self) -> dict[str, Any]:
-        """For the status page; memory is read by the caller."""
-        states = [worker.state for worker in self.workers]
-        return {
-            "state": self.state_id,
-            "name": self.spec.get("name"),
-            "version": self.spec.get("version"),
-            "workers": len(self.workers),
-            "busy": states.count(BUSY),
-            "idle": states.count(IDLE),
-            "starting": states.count(STARTING),
-            "queue": len(self.queue),
-            "calls": self.calls,
-            "initial": self.minimum,
-            "max": self.maximum,
-            "retired": self.retired,
-            "pids": sorted(worker.pid for worker in self.workers if worker.pid),
-        }
+    @property
+    def empty(self) -> bool:
+        return not self.workers and not self.wanted

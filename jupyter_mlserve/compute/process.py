@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import Any, Protocol
 
 from ..worker.frames import FrameError, parse_header
+from .block import Block
 from .forks import Fork
 from .orphans import WORKER_MARK, kill_marked
 from .protocol import Body, FrameProtocol
@@ -30,18 +31,29 @@ MAX_FILES = 20_000  # files a call may make
 
 
 class Call:
-    """A call on its way: how to answer it, and how long it may wait."""
+    """A call on its way: how to answer it, and how long it may wait.
 
-    __slots__ = ("answer", "body", "deadline", "number", "retries", "started")
+    ``block`` is set for one of many records (:mod:`.block_queue`), which has its own ``header``.
+    """
+
+    __slots__ = ("answer", "block", "body", "deadline", "header", "number", "retries", "started")
 
     def __init__(
-        self, number: int, body: Body, deadline: float, answer: Callable[[Any, Any, float], None]
+        self,
+        number: int,
+        body: Body,
+        deadline: float,
+        answer: Callable[[Any, Any, float], None],
+        header: bytes = _CALL,
+        block: Block | None = None,
     ) -> None:
         self.number = number
         self.body = body
         self.deadline = deadline
         # answer(header of the worker or None, body or error, seconds)
         self.answer = answer
+        self.header = header
+        self.block = block
         self.started = 0.0
         self.retries = 0
 
@@ -53,7 +65,7 @@ class Owner(Protocol):
 
     def worker_loaded(self, worker: Worker, header: dict[str, Any]) -> None: ...
     def worker_failed(self, worker: Worker, header: dict[str, Any]) -> None: ...
-    def worker_idle(self, worker: Worker, seconds: float) -> None: ...
+    def worker_idle(self, worker: Worker, call: Call, seconds: float) -> None: ...
     def worker_gone(self, worker: Worker, call: Call | None, how: Exit, output: str) -> None: ...
     def worker_stuck(self, worker: Worker, call: Call | None, place: str) -> None: ...
     def worker_over(self, worker: Worker, call: Call, why: str) -> None: ...
@@ -91,6 +103,7 @@ class Worker(FrameProtocol):
         self.loaded = False
         self.stopped = False  # it was ended on purpose: its end is no failure
         self.forked = False
+        self.abandoned = False  # nobody waits for the answer to its call
         self.replace = False  # another one should take its place
         self.trial: Any = None
         self._loop = asyncio.get_running_loop()
@@ -139,6 +152,7 @@ class Worker(FrameProtocol):
     def begin(self, call: Call, limit: float) -> None:
         """Give the call to this idle worker; ``limit`` is in seconds."""
         self.state = BUSY
+        self.abandoned = False
         self.call = call
         now = time.monotonic()
         call.started = self._files_checked = now
@@ -146,7 +160,7 @@ class Worker(FrameProtocol):
         if self.transport is None or self.transport.is_closing():
             self._unread = True  # it died a moment ago; its end is still to be told
         else:
-            self.send(_CALL, call.body)
+            self.send(call.header, call.body)
 
     def frame_received(self, header: bytes, body: Body) -> None:
         if self.state == BUSY:
@@ -183,7 +197,11 @@ class Worker(FrameProtocol):
             stray = found.pop("stray", "")
             if stray:
                 self.owner.log(20, f"{self.owner.label}: worker {self.pid} wrote: {stray}")
-            if found.get("status") == 200:
+            if call.block is not None:
+                # Rows of one frame are one call of the function, however many they are.
+                if not call.block.rows:
+                    self.calls += int(found.get("done") or 1) - 1
+            elif found.get("status") == 200:
                 found = None
         self.call = None
         self.calls += 1
@@ -195,7 +213,7 @@ class Worker(FrameProtocol):
             self.replace = True
             self.end()
         else:
-            self.owner.worker_idle(self, seconds)
+            self.owner.worker_idle(self, call, seconds)
 
     # Watching
 
@@ -204,6 +222,10 @@ class Worker(FrameProtocol):
         if now > self.deadline:
             self.deadline = float("inf")
             if self.state == ENDING:
+                self.kill()
+            elif self.abandoned:
+                self.call = None
+                self.stopped = self.replace = True
                 self.kill()
             else:
                 self._show_place()
@@ -246,6 +268,11 @@ class Worker(FrameProtocol):
         self.kill()
 
     # Ending
+
+    def abandon(self, seconds: float) -> None:
+        """The caller is gone: end what runs, unless it finishes within so many seconds."""
+        self.abandoned = True
+        self.deadline = min(self.deadline, time.monotonic() + seconds)
 
     def end(self) -> None:
         """Ask an idle worker to go: it sees the connection close, and runs its exit handlers."""

@@ -12,13 +12,16 @@ from ..contract.errors import (
     MLServeError,
     PoolExhausted,
     ServiceFailed,
+    TooBusy,
     TrialFailed,
+    UnsupportedMedia,
     WorkerLost,
     empty_result,
     error_body,
     result_error_body,
 )
 from ..contract.http_status import status_of
+from .reaper import Exit
 
 EMPTY_RESULT = json.dumps(dict(empty_result(""), success=True)).encode()
 # What an owner gets to read beside the body.
@@ -74,6 +77,8 @@ def call_error(header: dict[str, Any], label: str, memory: int) -> MLServeError:
         return WorkerLost(out_of_memory(label, memory), **details)
     if kind == "ServiceFailed":
         return ServiceFailed(message, **details)
+    if kind == "UnsupportedMedia":
+        return UnsupportedMedia(message)
     return WorkerLost(f"{label}: the worker failed ({message}). Try again.", **details)
 
 
@@ -117,6 +122,47 @@ def worker_died(label: str, how: str, peak_memory: int, memory: int, output: str
         "if it happens again, the service's own code or a library it uses is at fault.",
         traceback=output,
     )
+
+
+def too_busy(label: str, waiting: int, seconds: float) -> MLServeError:
+    """``seconds`` is when there may be room again."""
+    return TooBusy(
+        f"{label} has {waiting} calls waiting, as many as it may (max_queue). "
+        "Try again in a moment.",
+        retry_after=max(1.0, round(seconds, 1)),
+    )
+
+
+def waited(label: str, max_workers: int, workers: bool) -> MLServeError:
+    """A call found no worker in time; ``workers`` says whether its version has any."""
+    if workers:
+        why = f"All workers of {label} were busy for so long that the call was given up."
+    else:
+        why = (
+            f"All {max_workers} workers (max_workers) are busy with other "
+            f"services, and none became free for {label}."
+        )
+    return PoolExhausted(f"{why} Try again in a moment.", retry_after=1.0)
+
+
+def died_loading(label: str, interpreter: str, how: Exit, memory: int, output: str) -> MLServeError:
+    if memory and how.peak_memory > 0.8 * memory:
+        why = out_of_memory(label, memory, "loading it")
+    else:
+        why = (
+            f"The interpreter {interpreter} ended while it loaded {label} ({how}). Python 3.8 or "
+            "newer is needed, and objects that were packed under another Python version can "
+            "crash it: publish again from this environment."
+        )
+    return TrialFailed(why, traceback=output, stage="load")
+
+
+def load_timeout(label: str, limit: float, place: str) -> MLServeError:
+    why = (
+        f"{label} was not loaded within {limit:g} seconds (load_timeout). Make loading "
+        "quicker, or ask the administrator to allow more."
+    )
+    return TrialFailed(why, traceback=place, stage="load")
 
 
 def call_timeout(label: str, limit: float, place: str) -> MLServeError:

@@ -76,7 +76,7 @@ class Trial:
         worker.trial = None
         if self.sample is None:
             # After a call the worker reports itself.
-            self.pool.worker_idle(worker, 0.0)
+            self.pool.worker_ready(worker)
         self._answer(self._header, body)
 
     def failed(self, exc: MLServeError, stage: str) -> None:

@@ -32,8 +32,8 @@ def frame_encoder(
     """Encoder of a frame to ``{column: [values]}``; a schema is checked on the way out too."""
 
     def encode(value: Any) -> Dict[str, List[Any]]:
-        table = _columns_of(name, value)
-        encoded = {column: _cells(f"{name}.{column}", cells) for column, cells in table.items()}
+        table = table_of(name, value)
+        encoded = {column: cells_of(f"{name}.{column}", cells) for column, cells in table.items()}
         if len(set(map(len, encoded.values()))) > 1:
             raise InputError(name, "columns of equal length", "different lengths")
         if columns is not None:
@@ -43,7 +43,7 @@ def frame_encoder(
     return encode
 
 
-def _columns_of(name: str, value: Any) -> Dict[str, Any]:
+def table_of(name: str, value: Any) -> Dict[str, Any]:
     """The columns of a frame, by name, still as its own kind of array."""
     module, cls = type(value).__module__.split(".", 1)[0], type(value).__name__
     if isinstance(value, dict) or (hasattr(value, "iloc") and hasattr(value, "columns")):
@@ -65,7 +65,7 @@ def _columns_of(name: str, value: Any) -> Dict[str, Any]:
     return table
 
 
-def _cells(field: str, column: Any) -> List[Any]:
+def cells_of(field: str, column: Any) -> List[Any]:
     cells = array_cells(column)
     if cells is None:
         if not isinstance(column, (list, tuple)):

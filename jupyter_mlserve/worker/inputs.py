@@ -129,7 +129,10 @@ class Inputs:
 
     def decode(self, body: Union[bytes, bytearray]) -> Dict[str, Any]:
         """Values by name, in declared order. Raises InputError."""
-        data = parse_json(body) if body or self._needs_body() else {}
+        return self.decode_parsed(parse_json(body) if body or self._needs_body() else {})
+
+    def decode_parsed(self, data: Any) -> Dict[str, Any]:
+        """The same, for JSON that was parsed already. Raises InputError."""
         if type(data) is not dict:
             raise InputError("", "an object of inputs by name", describe(data))
         values: Dict[str, Any] = {}

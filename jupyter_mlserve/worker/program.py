@@ -14,6 +14,7 @@ import sys
 import types
 from operator import is_
 
+from .describe import InputError
 from .failures import LoadFailure, advice_for, failure, message_of, traceback_of
 from .inputs import Inputs
 from .objects import load_object
@@ -54,6 +55,7 @@ class Program:
         self._inputs: Inputs = self._declared(Inputs, "inputs")
         self._outputs: Outputs = self._declared(Outputs, "outputs")
         self.decode = self._inputs.decode
+        self.decode_parsed = self._inputs.decode_parsed
         self._names: List[str] = self._outputs.names
         self._remember()
 
@@ -144,6 +146,10 @@ class Program:
 
     def run(self, values: Dict[str, Any]) -> Dict[str, Any]:
         """One call: decoded inputs to encoded outputs. What the author's code raises comes out."""
+        return self._outputs.encode(self.outputs_of(values))
+
+    def outputs_of(self, values: Dict[str, Any]) -> Mapping[str, Any]:
+        """One call, whose outputs stay what the code gave; there may be more than are declared."""
         function = self._function
         if function is None:
             return self._run_script(values)
@@ -155,10 +161,10 @@ class Program:
             result = self._await(result)
         names = self._names
         if len(names) == 1:
-            return self._outputs.encode({names[0]: result})
-        return self._outputs.encode(self._by_name(result)) if names else {}
+            return {names[0]: result}
+        return self._by_name(result) if names else {}
 
-    def _run_script(self, values: Dict[str, Any]) -> Dict[str, Any]:
+    def _run_script(self, values: Dict[str, Any]) -> Mapping[str, Any]:
         ns = self._ns
         for name in self._inputs.absent_allowed:
             ns[name] = None
@@ -167,7 +173,7 @@ class Program:
         for name in self._names:
             if name not in ns:
                 raise NameError(f"the code did not assign the declared output {name!r}")
-        return self._outputs.encode(ns)
+        return ns
 
     def _by_name(self, result: Any) -> Dict[str, Any]:
         """Several outputs come as a dict by name, or as a tuple in declared order."""
@@ -285,3 +291,16 @@ def call_failure(exc: BaseException) -> Tuple[Dict[str, Any], bool]:
         # Whatever was half done when memory ran out may be broken.
         return failure(exc, "OutOfMemory", 500), True
     return failure(exc), False
+
+
+def input_failure(exc: Exception) -> Dict[str, Any]:
+    """Reply header of a call whose inputs could not be decoded."""
+    if isinstance(exc, MemoryError):
+        return dict(call_failure(exc)[0], retire=True)
+    text = str(exc) if isinstance(exc, InputError) else message_of(exc)
+    header: Dict[str, Any] = {"status": 400, "kind": "InvalidInput", "message": text}
+    if isinstance(exc, InputError):
+        header.update(field=exc.field, expected=exc.expected, got=exc.got)
+    else:  # a library's own error about a value we let through
+        header.update(field="", expected="values that the declared types can hold", got=text)
+    return header

@@ -8,24 +8,29 @@ import sys
 import time
 
 from .console import Console
-from .describe import InputError
 from .failures import LoadFailure, message_of, traceback_of
 from .frames import FrameError, Reader, pack, pack_raw, parse_header
 from .limits import limit_resources
 from .outputs import base64_text, dump_json
-from .program import Program, call_failure, new_main
+from .program import Program, call_failure, input_failure, new_main
 from .workdir import WorkDir
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import socket
     from types import ModuleType
-    from typing import Any, Dict, List, Optional, Tuple
+    from typing import Any, Callable, Dict, List, Optional, Tuple
+
+    from .blocks import Records
+
+    # Header (None: all is well, and the body is the result) and body.
+    Answer = Tuple[Optional[Dict[str, Any]], bytes]
+    Executed = Tuple[Optional[Dict[str, Any]], bool, Any, Dict[str, Any], List[str], str]
 
 _CALL = b'{"op":"call"}'
 _OK = b'{"status":200}'
 # A result without console output and files, up to its outputs.
-_PLAIN = (
+PLAIN = (
     b'{"success":true,"errorMessage":"","consoleOutput":"","changedFiles":[],"outputFiles":{},'
     b'"outputParameters":'
 )
@@ -41,9 +46,10 @@ class Worker:
         self._console: Optional[Console] = None
         self._program: Optional[Program] = None
         self._workdir: Optional[WorkDir] = None
+        self._records: Optional[Records] = None
         self._files_out: List[str] = []
         self._file_limit = 0
-        self._result_limit = 0
+        self.result_limit = 0
 
     def run(self) -> None:
         """Serve until the node closes the connection."""
@@ -59,11 +65,14 @@ class Worker:
             if header == _CALL:
                 buffers = call(body)
             else:
-                op = parse_header(header).get("op")
-                if op != "load":
-                    buffers = pack({"status": 400, "message": f"unknown operation {op!r}"})
-                else:
+                request = parse_header(header)
+                op = request.get("op")
+                if op == "load":
                     buffers = self._load(body)
+                elif op in ("block", "arrow") and self._program is not None:
+                    buffers = self._block(op, request, body)
+                else:
+                    buffers = pack({"status": 400, "message": f"unknown operation {op!r}"})
             try:
                 for buffer in buffers:
                     self._sock.sendall(buffer)
@@ -77,7 +86,7 @@ class Worker:
         spec = json.loads(str(body, "utf-8"))
         limits = spec["limits"]
         console = self._console = Console(int(limits["console"]))
-        self._file_limit, self._result_limit = int(limits["file"]), int(limits["result"])
+        self._file_limit, self.result_limit = int(limits["file"]), int(limits["result"])
         reply: Dict[str, Any]
         try:
             _check_interpreter(spec)
@@ -113,67 +122,30 @@ class Worker:
     # Calling
 
     def _call(self, body: bytes) -> List[Any]:
-        program, console, workdir = self._program, self._console, self._workdir
-        if program is None or console is None or workdir is None:
-            return pack({"status": 500, "kind": "WorkerLost", "message": "nothing is loaded"})
+        header, result = self.record(body)
+        return pack_raw(_OK, result) if header is None else pack(header, result)
+
+    def record(self, body: bytes) -> Answer:
+        """One record, from the JSON of its inputs to that of its result; header None says 200."""
+        program, console = self._program, self._console
+        if program is None or console is None:
+            return {"status": 500, "kind": "WorkerLost", "message": "nothing is loaded"}, b""
         stray = console.take()  # what threads of the author wrote between calls
         try:
             values = program.decode(body)
-        except InputError as exc:
-            header: Dict[str, Any] = {
-                "status": 400,
-                "kind": "InvalidInput",
-                "message": str(exc),
-                "field": exc.field,
-                "expected": exc.expected,
-                "got": exc.got,
-            }
-            return pack(header)
-        except MemoryError as exc:
-            header, _ = call_failure(exc)
-            return pack(dict(header, retire=True))
-        except Exception as exc:  # a library's own error about a value we let through
-            text = message_of(exc)
-            return pack(
-                {
-                    "status": 400,
-                    "kind": "InvalidInput",
-                    "message": text,
-                    "field": "",
-                    "expected": "values that the declared types can hold",
-                    "got": text,
-                }
-            )
-        error = None
-        retire = False
-        outputs: Dict[str, Any] = {}
-        files: Dict[str, Any] = {}
-        try:
-            outputs = program.run(values)
-            if self._files_out:
-                files = self._read_files(workdir)
-        except BaseException as exc:
-            error, retire = call_failure(exc)
-        values = {}
-        changed: List[str] = []
-        try:
-            if not workdir.clean():
-                changed = workdir.changed()
-                workdir.wipe()
-        except (OSError, LoadFailure):
-            retire = True
-        program.restore()
-        text = console.take()
+        except Exception as exc:
+            return input_failure(exc), b""
+        error, retire, outputs, files, changed, text = self.execute(program.run, values)
         if error is None and not (text or stray or changed or files or retire):
             # The way of nearly all calls.
             try:
-                result = _PLAIN + dump_json(outputs).encode() + b"}"
+                result = PLAIN + dump_json(outputs).encode() + b"}"
             except (ValueError, RecursionError) as exc:
                 error, retire = call_failure(exc)
             else:
-                if len(result) <= self._result_limit:
-                    return pack_raw(_OK, result)
-                error = _too_large(len(result), self._result_limit)
+                if len(result) <= self.result_limit:
+                    return None, result
+                error = too_large(len(result), self.result_limit)
         if error is None:
             error, result = self._full_result(outputs, files, changed, text)
         header = error or {"status": 200}
@@ -183,7 +155,60 @@ class Worker:
             header["stray"] = stray
         if error is not None:
             header["console"] = text
-            return pack(header)
+            return header, b""
+        return header, result
+
+    def execute(self, run: Callable[[Dict[str, Any]], Any], values: Dict[str, Any]) -> Executed:
+        """Run the author's code and undo what it did to its surroundings.
+
+        Gives the header of an error or None, whether the worker must go, what ``run`` returned,
+        the declared files, the names of changed ones, and the console output.
+        """
+        program, console, workdir = self._program, self._console, self._workdir
+        assert program is not None
+        assert console is not None
+        assert workdir is not None
+        error = None
+        retire = False
+        outputs: Any = {}
+        files: Dict[str, Any] = {}
+        try:
+            outputs = run(values)
+            if self._files_out:
+                files = self._read_files(workdir)
+        except BaseException as exc:
+            error, retire = call_failure(exc)
+        values.clear()  # the author's results may be all that fits into memory
+        changed: List[str] = []
+        try:
+            if not workdir.clean():
+                changed = workdir.changed()
+                workdir.wipe()
+        except (OSError, LoadFailure):
+            retire = True
+        program.restore()
+        return error, retire, outputs, files, changed, console.take()
+
+    def stray(self) -> str:
+        """What was written since the last call."""
+        return self._console.take() if self._console is not None else ""
+
+    def _block(self, op: str, request: Dict[str, Any], body: bytes) -> List[Any]:
+        """Many records in one frame; the modules for it are imported by the first one."""
+        assert self._program is not None
+        if self._records is None:
+            from .blocks import Records
+
+            self._records = Records(self, self._program)
+        try:
+            if op == "arrow":
+                from .arrow import score
+
+                header, result = score(self, self._program, body)
+            else:
+                header, result = self._records.score(request, body)
+        except MemoryError as exc:
+            return pack(dict(call_failure(exc)[0], retire=True))
         return pack(header, result)
 
     def _full_result(
@@ -201,13 +226,13 @@ class Worker:
             result = dump_json(whole).encode()
         except (ValueError, RecursionError) as exc:
             return call_failure(exc)[0], b""
-        if len(result) > self._result_limit:
-            return _too_large(len(result), self._result_limit), b""
+        if len(result) > self.result_limit:
+            return too_large(len(result), self.result_limit), b""
         return None, result
 
     def _read_files(self, workdir: WorkDir) -> Dict[str, Any]:
         files: Dict[str, Any] = {}
-        room = self._result_limit
+        room = self.result_limit
         for name in self._files_out:
             data = workdir.read(name, room)
             room -= len(data or b"")
@@ -215,7 +240,7 @@ class Worker:
         return files
 
 
-def _too_large(size: int, limit: int) -> Dict[str, Any]:
+def too_large(size: int, limit: int) -> Dict[str, Any]:
     message = (
         f"the reply of the code has {size:,} bytes; at most {limit:,} are allowed "
         "(result_limit). Return less, or ask the administrator to raise the limit."

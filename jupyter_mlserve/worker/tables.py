@@ -117,7 +117,7 @@ def column_of(field: str, cells: List[Any], kind: str, nullable: bool) -> Any:
             return floats(field, cells)
     elif kind == "character":
         if kinds <= {str, _NONE}:
-            return _texts(cells)
+            return text_column(cells)
     elif kind == "datetime":
         if kinds <= {str, _NONE}:
             return _dates(field, cells)
@@ -141,7 +141,7 @@ def column_of(field: str, cells: List[Any], kind: str, nullable: bool) -> Any:
     )
 
 
-def _texts(cells: List[Any]) -> Any:
+def text_column(cells: List[Any]) -> Any:
     return pd.array(cells, dtype="str") if _PANDAS >= 3 else objects(cells)
 
 
@@ -198,7 +198,7 @@ def _guess(field: str, cells: List[Any]) -> Any:
     if kinds == {bool}:
         return pd.array(cells, dtype=bool).to_numpy()
     if str in kinds and kinds <= {str, _NONE}:
-        return _texts(cells)
+        return text_column(cells)
     if not kinds <= _SCALARS:
         number = next(i for i, cell in enumerate(cells) if type(cell) not in _SCALARS)
         expected = "a number, string, boolean or null"

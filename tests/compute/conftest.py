@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 import pytest
 from support.worker_process import load_spec
 
-from jupyter_mlserve.compute.client import ComputeConfig, ComputeNode, Reply
+from jupyter_mlserve.compute.client import Block, ComputeConfig, ComputeNode, Reply
 from jupyter_mlserve.compute.orphans import NODE_MARK, marked
 
 Json = dict[str, Any]
@@ -47,6 +47,20 @@ class Driver:
         assert reply.status == 200, reply
         (value,) = json.loads(reply.body)["outputParameters"].values()
         return value
+
+    async def send(
+        self, body: bytes | list[Any], state: str = "s", media: str = "", **block: Any
+    ) -> Reply:
+        """A call with many records; ``block`` are the fields of a Block."""
+        if isinstance(body, list):
+            lines = [x if isinstance(x, bytes) else json.dumps(x).encode() for x in body]
+            body = b"\n".join(lines)
+        return await self.node.call(
+            state, body, lambda: self.specs[state], media, Block(**{"budget": 10.0, **block})
+        )
+
+    def block(self, body: bytes | list[Any], state: str = "s", **block: Any) -> Reply:
+        return self.run(self.send(body, state, **block))
 
     def trial(self, state: str = "s", sample: Any = None) -> Reply:
         body = None if sample is None else json.dumps(sample).encode()
@@ -108,6 +122,12 @@ def node(make_node: MakeNode) -> Driver:
 def body_of(reply: Reply) -> Json:
     found: Json = json.loads(reply.body)
     return found
+
+
+def lines_of(reply: Reply) -> list[Json]:
+    """The results of a block."""
+    assert reply.status == 200, reply
+    return [json.loads(line) for line in bytes(reply.body).splitlines()]
 
 
 def alive(pid: int) -> bool:
