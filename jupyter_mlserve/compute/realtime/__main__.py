@@ -19,6 +19,7 @@ from .node import Node
 
 _PR_SET_PDEATHSIG = 1
 _PR_SET_NO_NEW_PRIVS = 38
+_SWITCH = 0.0005  # seconds
 
 
 def main() -> None:
@@ -38,6 +39,9 @@ def main() -> None:
     # What is imported now stays; looking through it again and again would only cost time.
     gc.freeze()
     keep_large_buffers()
+    # Threads that decode and encode hold the interpreter for as long at most when the event loop
+    # wants it.
+    sys.setswitchinterval(_SWITCH)
     asyncio.run(serve(socket.socket(fileno=fd)))
     # Threads may still be scoring; nobody waits for them.
     os._exit(0)

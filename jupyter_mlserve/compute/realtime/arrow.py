@@ -16,10 +16,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from ...contract.arrow_messages import END, Refused, check_message
 from ...contract.errors import MLServeError, TooLarge, UnsupportedMedia
 from ...contract.realtime import EXACT_INTEGER
 from ...contract.values import EXPECTED
-from .arrow_messages import END, Refused, check_message
 from .decode_errors import invalid, too_many_rows, wrong_columns, wrong_type
 from .decode_json_errors import Body
 from .decode_rules import Numbers, check_numbers, check_texts

@@ -16,7 +16,8 @@ from .config import RealtimeConfig
 from .flight import record_of
 
 if TYPE_CHECKING:
-    from .node import Call
+    from .lines import Lines, Terms
+    from .queues import Call
 
 Json = dict[str, Any]
 
@@ -30,7 +31,11 @@ _GROWTH = 5  # a loaded model over its bytes; measured 5 for forests
 class Scoring(Protocol):
     """A model ready to be called: :class:`.scoring.Scorer`."""
 
-    def score(self, body: Any, media: str = "", run_options: Any = None) -> bytes: ...
+    def score(
+        self, body: Any, media: str = "", run_options: Any = None, by_row: bool = False
+    ) -> bytes: ...
+
+    def score_lines(self, body: Any, run_options: Any, terms: Terms) -> Lines: ...
 
 
 class Version:
@@ -45,17 +50,31 @@ class Version:
         self.size = 0  # bytes
         self.loading = False
         self.retired = False
-        self.listed = False  # among those that wait for a thread
+        # Among those that wait for a thread.
+        self.listed = False
+        self.blocks_listed = False
         self.last_used = 0.0
         self.calls = 0
-        self.running = 0
+        self.running = 0  # calls in threads, but no blocks
+        self.blocks_running = 0
         self.loads = 0
         self.queue: deque[Call] = deque()
+        self.blocks: deque[Call] = deque()
         self.failures = 0
         self.failure: MLServeError | None = None
         self.retry_at = 0.0
         # Seconds of a call by media and by power of two of its body's size; 0: not known.
         self._times: dict[str, list[float]] = {}
+
+    @property
+    def wanted(self) -> int:
+        """2: calls wait for it; 1: only blocks; 0: nothing does."""
+        return 2 if self.queue else int(bool(self.blocks))
+
+    @property
+    def busy(self) -> int:
+        """What of it runs in threads."""
+        return self.running + self.blocks_running
 
     def quick(self, media: str, size: int) -> bool:
         """Whether a call with a body of ``size`` bytes may run in the event loop."""
@@ -90,8 +109,9 @@ class Version:
             "loaded": self.scorer is not None,
             "bytes": self.size,
             "calls": self.calls,
-            "busy": self.running,
+            "busy": self.busy,
             "queue": len(self.queue),
+            "blocks": self.blocks_running + len(self.blocks),
             "loads": self.loads,
         }
 
@@ -130,7 +150,7 @@ class Cache:
         What calls wait for goes last: it would only be loaded again.
         """
         while self.loaded and self.bytes + size > self.budget:
-            oldest = min(self.loaded.values(), key=lambda v: (bool(v.queue), v.last_used))
+            oldest = min(self.loaded.values(), key=lambda v: (v.wanted, v.last_used))
             self.drop(oldest)
             self.evictions += 1
 

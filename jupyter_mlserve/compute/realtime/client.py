@@ -8,8 +8,9 @@ import time
 from pathlib import Path
 from typing import Any, ClassVar
 
-from ...contract.errors import ComputeLost, Unavailable
+from ...contract.errors import ComputeLost, Unavailable, WorkerLost
 from ...worker.frames import dump_header
+from ..block import Block
 from ..client import ComputeNode, Reply, SpecSource
 from ..connection import Spec, error_reply
 from .config import RealtimeConfig
@@ -45,6 +46,7 @@ class RealtimeNode(ComputeNode):
         "calls": 0,
         "busy": 0,
         "queue": 0,
+        "blocks": 0,
         "versions": [],
     }
 
@@ -57,9 +59,28 @@ class RealtimeNode(ComputeNode):
         self._crashes: dict[str, list[float]] = {}
         # State id -> until when it is refused (monotonic seconds).
         self._held: dict[str, float] = {}
+        # State id -> when the process is known to have stopped because of it (monotonic seconds).
+        self._culprits: dict[str, float] = {}
 
-    async def call(self, state_id: str, body: bytes, spec: SpecSource, media: str = "") -> Reply:
-        """Score ``body``: the JSON of the inputs, or an Arrow stream, as ``media`` says."""
+    async def call(
+        self,
+        state_id: str,
+        body: bytes,
+        spec: SpecSource,
+        media: str = "",
+        block: Block | None = None,
+    ) -> Reply:
+        """Score ``body``: the JSON of the inputs, or an Arrow stream, as ``media`` says.
+
+        With ``block`` it holds many records, and waits, as long as it must, for a thread that no
+        call wants; ``call_timeout`` and the block's ``budget`` count from when it begins. ``media``
+        "" or "ll": a line for each record, in and out. The header of the reply has ``done``, the
+        records that were answered (the first ones; at least 1), and ``failed``, how many of these
+        lines are errors, each the one that a call with this record gives. ``media`` "aa": an Arrow
+        stream of rows, answered by another of as many rows. Status 500 WorkerLost: scoring these
+        records has stopped the process. ``stage`` "load" in the header: the model could not be
+        loaded, whatever the records are.
+        """
         if self._held:
             wait = self._held.get(state_id, 0.0) - time.monotonic()
             if wait > 0:
@@ -71,7 +92,16 @@ class RealtimeNode(ComputeNode):
                         retry_after=round(wait, 1),
                     )
                 )
-        return await super().call(state_id, body, spec, media)
+        if block is None:
+            return await super().call(state_id, body, spec, media)
+        start = time.monotonic()
+        reply = await super().call(state_id, body, spec, media, block)
+        lost = reply.header.get("error") == ComputeLost.__name__
+        if lost and self._culprits.get(state_id, 0.0) > start:
+            return error_reply(
+                WorkerLost("The realtime process stopped while it scored these records.")
+            )
+        return reply
 
     async def trial(self, state_id: str, spec: Spec, sample: bytes | None = None) -> Reply:
         """Try the model in a process of its own, on the example row of its header.
@@ -90,7 +120,8 @@ class RealtimeNode(ComputeNode):
 
     async def status(self) -> dict[str, Any]:
         """``running, pid, restarts, sessions`` (loaded models), ``bytes`` they take, ``budget``
-        (bytes), ``calls``, ``busy``, ``queue``, ``held_back`` (versions refused after crashes) and
+        (bytes), ``calls``, ``busy``, ``queue`` (calls), ``blocks`` (running
+        or waiting), ``held_back`` (versions refused after crashes) and
         ``versions``, a list of those that are loaded or waited for."""
         now = time.monotonic()
         held = sum(until > now for until in self._held.values())
@@ -99,7 +130,10 @@ class RealtimeNode(ComputeNode):
     def died(self, root: Path) -> None:
         """Which version is to blame? One that had its part too often is held back."""
         now = time.monotonic()
-        for state_id in crashed(root):
+        states, certain = crashed(root)
+        for state_id in states:
+            if certain:
+                self._culprits[state_id] = now
             times = [when for when in self._crashes.get(state_id, []) if now - when < _LONGEST * 2]
             times.append(now)
             self._crashes[state_id] = times
@@ -120,4 +154,5 @@ class RealtimeNode(ComputeNode):
         """No new calls for the state; its model is unloaded when those in flight have ended."""
         self._crashes.pop(state_id, None)
         self._held.pop(state_id, None)
+        self._culprits.pop(state_id, None)
         await super().retire(state_id)

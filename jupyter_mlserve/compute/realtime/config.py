@@ -35,7 +35,8 @@ class RealtimeConfig:
         process is then replaced, and everything else in flight answers 503.
     model_memory: loaded models may take so much together; the least recently used make room.
     runtime_memory: private memory of the whole process, models included; 0 means no limit.
-    threads: large or slow calls that run at a time; 0 means one per core, and at least 2.
+    threads: large or slow calls that run at a time; 0 means one per core, and at least 2. While
+        all are taken, one more call may run, of a version of which none does.
     max_queue: calls of one version that wait for a thread or for its model; more are refused (429).
     max_pending: bytes of request bodies held at a time; more are refused (429).
     max_rows: rows of one request.

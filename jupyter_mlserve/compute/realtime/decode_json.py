@@ -31,7 +31,7 @@ _RECORDS_AT_ONCE = 2000
 # From this size on a body's values are counted before they become objects.
 _LARGE = 1 << 20
 # Whatever msgspec raises for a body that is no JSON, or not what its type says.
-_FAILURES = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+FAILURES = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 
 class _Body(msgspec.Struct, forbid_unknown_fields=True):
@@ -50,15 +50,16 @@ class JsonDecoder:
         columns = schema.columns
         self._names, self._longer = schema.names, schema.names_with_response
         self._position = schema.position
-        cell = _cell(columns, schema.position is not None, float)
+        cell = cell_type(columns, schema.position is not None, float)
         one = dict[str, tuple[cell]] | tuple[dict[str, cell]]  # type: ignore[valid-type]
         body = msgspec.defstruct("Row", [(FIELD, one)], forbid_unknown_fields=True)
         self._one: Callable[[Body], Any] = msgspec.json.Decoder(body).decode
         same = len({(_PYTHON[column.kind], column.nullable) for column in columns}) == 1
         self._check_row = row_check(columns, same and schema.position is None)
-        self._lists = [_decoder(list[_cell([column], False, int)]) for column in columns]  # type: ignore[misc]
-        self._response = _decoder(list[_cell([], True, int)])  # type: ignore[misc]
-        cell = _cell(columns, schema.position is not None, int)
+        cells = [cell_type([column], False, int) for column in columns]
+        self._lists = [_decoder(list[cell]) for cell in cells]  # type: ignore[valid-type]
+        self._response = _decoder(list[cell_type([], True, int)])  # type: ignore[misc]
+        cell = cell_type(columns, schema.position is not None, int)
         self._records = _decoder(list[dict[str, cell]])  # type: ignore[valid-type]
         # A body of so many commas has too many rows, unless they stand in texts.
         self._commas = (max_rows + 1) * (len(columns) + 1)
@@ -68,7 +69,7 @@ class JsonDecoder:
         """The cells of the only row (float, bool, str, None); None if there may be any fault."""
         try:
             data = self._one(body).inputData
-        except _FAILURES:
+        except FAILURES:
             return None
         if type(data) is dict:
             row = [cells[0] for cells in data.values()]
@@ -91,7 +92,7 @@ class JsonDecoder:
             raise too_many_rows(self.max_rows)
         try:
             data = _decode_body(body).inputData
-        except _FAILURES as exc:
+        except FAILURES as exc:
             raise bad_body(body, exc) from None
         alive()
         if isinstance(data, dict):
@@ -117,7 +118,7 @@ class JsonDecoder:
         for name, column, decode in expected:
             try:
                 cells = decode(data[name])
-            except _FAILURES:
+            except FAILURES:
                 raise bad_cells(name, column, data[name]) from None
             if rows is None:
                 rows = len(cells)
@@ -141,7 +142,7 @@ class JsonDecoder:
             part = raws[first : first + _RECORDS_AT_ONCE]
             try:
                 records = self._records(b"[" + b",".join(part) + b"]")
-            except _FAILURES:
+            except FAILURES:
                 bad_records(part, first, self.schema, names or self._expected(part[0]))
             if names is None:
                 names = self._longer if list(records[0]) == self._longer else self._names
@@ -164,12 +165,12 @@ class JsonDecoder:
         """The names that records must have, as the first one has them with the response or not."""
         try:
             names = list(msgspec.json.decode(raw, type=dict[str, msgspec.Raw]))
-        except _FAILURES:
+        except FAILURES:
             names = []
         return self._longer if names == self._longer else self._names
 
 
-def _cell(columns: Sequence[Column], response: bool, integer: type) -> Any:
+def cell_type(columns: Sequence[Column], response: bool, integer: type) -> Any:
     """The type of a cell of any of ``columns`` (and of the response); ints become ``integer``.
 
     Where a float is expected msgspec makes one of an integer. A column of integers needs both,

@@ -6,6 +6,7 @@ What comes out of a model is not believed: every shape and every label number is
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -72,6 +73,51 @@ def _of_value(output: Output, tensor_type: str) -> Callable[[Any], Any]:
     if output.kind == "logical":
         return bool
     return lambda text: None if text == NULL_TEXT else text
+
+
+def line_encoder(
+    schema: Schema,
+) -> Callable[[Sequence[npt.NDArray[Any]], Sequence[int]], list[bytes]]:
+    """A function from the tensors of many records to the bytes of their whole results.
+
+    Its second argument says how many rows belong to each record; all are at least 1. The bytes are
+    those that :class:`JsonAnswer` makes of the record alone.
+    """
+    names = [orjson.dumps(output.name).replace(b"%", b"%%") + b":[%b]" for output in schema.outputs]
+    before, after = (part.replace(b"%", b"%%") for part in (_BEFORE, _AFTER))
+    fill = b"".join([before, b"{", b",".join(names), b"}", after]).__mod__
+    labels = [
+        None if output.labels is None else [orjson.dumps(item) for item in output.labels]
+        for output in schema.outputs
+    ]
+
+    def encode(tensors: Sequence[npt.NDArray[Any]], counts: Sequence[int]) -> list[bytes]:
+        cells = [
+            _cells(output, texts, numbers_of(output, tensors))
+            for output, texts in zip(schema.outputs, labels, strict=True)
+        ]
+        if len(cells[0]) > len(counts):
+            cells = [_joined(column, counts) for column in cells]
+        return list(map(fill, zip(*cells, strict=True)))
+
+    return encode
+
+
+def _cells(output: Output, labels: list[bytes] | None, values: npt.NDArray[Any]) -> list[bytes]:
+    """JSON of each value."""
+    if labels is not None:
+        return [labels[number] for number in values.tolist()]
+    if output.kind == "character":
+        return [b"null" if text == NULL_TEXT else orjson.dumps(text) for text in values.tolist()]
+    if output.kind == "logical":
+        values = values != 0
+    # No number has a comma.
+    return orjson.dumps(values, option=_NUMPY)[1:-1].split(b",")
+
+
+def _joined(column: list[bytes], counts: Sequence[int]) -> list[bytes]:
+    rows = iter(column)
+    return [b",".join(islice(rows, count)) for count in counts]
 
 
 def check_tensors(schema: Schema, tensors: Sequence[npt.NDArray[Any]], rows: int) -> None:

@@ -62,15 +62,15 @@ def record_of(state_id: str) -> bytes:
     return bytes([len(data)]) + data if len(data) < 256 else b"\0"
 
 
-def crashed(folder: Path) -> list[str]:
-    """The states that the process in ``folder`` died of, as far as one can tell.
+def crashed(folder: Path) -> tuple[list[str], bool]:
+    """The states that the process in ``folder`` died of, as far as one can tell; is it certain?
 
-    One, if it ended itself or the crash was in a thread that worked for one; else all that were
-    being worked for.
+    One, for certain, if it ended itself or the crash was in a thread that worked for one; else all
+    that were being worked for.
     """
     ended = _read(folder / _ENDED)
     if ended:
-        return _states([ended])
+        return _states([ended]), True
     slots = _read(folder / _SLOTS)
     working: dict[int, bytes] = {}
     for start in range(0, len(slots) - _SIZE + 1, _SIZE):
@@ -79,8 +79,8 @@ def crashed(folder: Path) -> list[str]:
             working[ident] = slots[start + 8 : start + _SIZE]
     match = _THREAD.search(_read(folder / _CRASH).decode("ascii", "replace"))
     if match is not None and int(match[1], 16) in working:
-        return _states([working[int(match[1], 16)]])
-    return _states(list(working.values()))
+        return _states([working[int(match[1], 16)]]), True
+    return _states(list(working.values())), False
 
 
 def _states(records: list[bytes]) -> list[str]:

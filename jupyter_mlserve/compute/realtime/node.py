@@ -1,7 +1,8 @@
 """The realtime process: versions, the threads they share, and the web node's requests.
 
 A small call of a fast model runs in the event loop: handing it to a thread and back would cost
-more than itself. Everything else runs in a few threads, first come, first served by version.
+more than itself. Everything else runs in a few threads, first come, first served by version, and
+blocks of records when no call wants a thread.
 """
 
 from __future__ import annotations
@@ -13,48 +14,33 @@ import os
 import time
 from collections import deque
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from ...contract.errors import (
-    InternalError,
-    MLServeError,
-    TooBusy,
-)
+from ...contract.errors import InternalError, MLServeError, TooBusy
 from ...worker.frames import dump_header, parse_header
 from ...worker.limits import limit_resources
-from ..process import resident_memory
+from ..block import LINES, Block
 from ..protocol import Body, FrameProtocol
 from ..replies import error_frame
 from . import cache, failures, sessions
+from .about import describe
 from .cache import SMALL_BODY, Cache, Version
 from .config import RealtimeConfig
 from .flight import Recorder
-from .tasks import Drop, Load, Run, Sweep
+from .queues import NEVER, Call, Turns
+from .tasks import Drop, Load, Run, RunBlock, Sweep
 from .threads import Slot, Threads, Watch
 from .trials import Trials
+
+if TYPE_CHECKING:
+    from .lines import Lines
 
 _TICK = 0.1  # seconds between looks at deadlines, while calls wait or run in threads
 _LATE = 0.15  # seconds a call that was ended may take to say so itself
 _INLINE_LIMIT = 0.25  # seconds; a call that holds the event loop so long goes on in a thread
 _SWEEP_AFTER = 1.0  # seconds from a call in a thread to giving back the memory of such calls
 _LOADS = 2  # models that are loaded at a time
-
-
-class Call:
-    """A call that waits for a thread, for its model, or runs in a thread."""
-
-    __slots__ = ("body", "deadline", "media", "number", "slot", "state", "version")
-
-    def __init__(
-        self, number: int, version: Version, media: str, body: Body, deadline: float
-    ) -> None:
-        self.number = number
-        self.version = version
-        self.media = media
-        self.body = body
-        self.deadline = deadline
-        self.slot: Slot | None = None
-        self.state = "waits"  # "runs", "done": its caller has an answer, or went away
+_MOST_BLOCKS = 64  # of one version that wait
 
 
 class Node(FrameProtocol):
@@ -67,10 +53,9 @@ class Node(FrameProtocol):
         self.config = RealtimeConfig()
         self.versions: dict[str, Version] = {}
         self.calls: dict[int, Call] = {}
-        # Versions with calls that could run if a thread were free, in turn.
-        self.ready: deque[Version] = deque()
+        self.turns = Turns()
         self.total = 0
-        self._born = time.monotonic()
+        self.born = time.monotonic()
         self._loads: deque[Version] = deque()
         self._loading = 0
         self._timer: asyncio.TimerHandle | None = None
@@ -82,7 +67,10 @@ class Node(FrameProtocol):
         found = parse_header(header)
         op = found["op"]
         if op == "call":
-            self._call(found["id"], found["state"], found.get("m", ""), body)
+            if "b" in found:
+                self._call_block(found, body)
+            else:
+                self._call(found["id"], found["state"], found.get("m", ""), body)
             return
         try:
             getattr(self, f"_op_{op}")(found, body)
@@ -103,14 +91,15 @@ class Node(FrameProtocol):
         sessions.limit_memory(config.run_memory)
         self.cache = Cache(config.model_memory)
         self.watch = Watch(config.stuck_grace)
-        count = 1 + config.thread_count + _LOADS
+        threads = config.thread_count + 1  # Turns says what the one more is for
+        count = 1 + threads + _LOADS
         recorder = Recorder(root, count)
         slots = self.watch.slots = [Slot(number, recorder) for number in range(count)]
         self._inline = slots[0]
         recorder.enter(0)
         self._inline_options = sessions.run_options()
-        self.threads = Threads("mlserve-score", slots[1 : 1 + config.thread_count])
-        self._loaders = Threads("mlserve-load", slots[1 + config.thread_count :])
+        self.threads = Threads("mlserve-score", slots[1 : 1 + threads])
+        self._loaders = Threads("mlserve-load", slots[1 + threads :])
         self.watch.start()
         self.trials = Trials(config, root)
         self.answer(found["id"], {"pid": os.getpid()})
@@ -124,7 +113,7 @@ class Node(FrameProtocol):
         version = self.versions.pop(found["state"], None)
         if version is not None:
             version.retired = True
-            if not version.queue:
+            if not version.wanted:
                 self._unload(version)
         self.answer(found["id"], {})
 
@@ -149,29 +138,16 @@ class Node(FrameProtocol):
             self._give_up(call)
 
     def _op_status(self, found: dict[str, Any], body: Body) -> None:
-        shown = [v for v in self.versions.values() if v.scorer is not None or v.queue or v.loading]
-        status = {
-            "pid": os.getpid(),
-            "uptime": round(time.monotonic() - self._born, 3),
-            "rss": resident_memory(os.getpid()),
-            "sessions": len(self.cache.loaded),
-            "bytes": self.cache.bytes,
-            "budget": self.cache.budget,
-            "evictions": self.cache.evictions,
-            "calls": self.total,
-            "busy": sum(version.running for version in shown),
-            "queue": sum(len(version.queue) for version in shown),
-            "trials": self.trials.running,
-            "versions": [version.describe() for version in shown],
-        }
-        self.answer(found["id"], {}, json.dumps(status).encode())
+        self.answer(found["id"], {}, json.dumps(describe(self)).encode())
 
     def answer(self, number: int, header: dict[str, Any], body: Body = b"") -> None:
         self.send(dump_header({"id": number, **header}).encode(), body)
 
-    def _answer_error(self, number: int, exc: MLServeError, seconds: float | None = None) -> None:
+    def _answer_error(
+        self, number: int, exc: MLServeError, seconds: float | None = None, **more: str
+    ) -> None:
         header, body = error_frame(exc, seconds)
-        self.answer(number, header, body)
+        self.answer(number, {**header, **more}, body)
 
     def log(self, level: int, message: str) -> None:
         """Into the log of the web node."""
@@ -226,81 +202,109 @@ class Node(FrameProtocol):
     def _stop_inline(self) -> None:
         self._inline_options.terminate = True
 
+    def _call_block(self, found: dict[str, Any], body: Body) -> None:
+        """Many records: they wait for threads that no call wants, and never run in the loop."""
+        number, block = found["id"], Block.from_dict(found["b"])
+        version = self.versions.get(found["state"])
+        if version is None:
+            self.answer(number, {"status": 0})
+            return
+        self._queue(Call(number, version, found.get("m") or LINES, body, NEVER, block))
+
     def _queue(self, call: Call) -> None:
-        version = call.version
-        if len(version.queue) >= self.config.max_queue:
+        version, queue = call.version, call.queue
+        if len(queue) >= (self.config.max_queue if call.block is None else _MOST_BLOCKS):
+            what = "calls wait already (max_queue)" if call.block is None else "blocks wait already"
             self._answer_error(
                 call.number,
                 TooBusy(
-                    f"{version.label}: {len(version.queue)} calls wait already (max_queue). "
-                    "Try again in a moment.",
-                    retry_after=1.0,
+                    f"{version.label}: {len(queue)} {what}. Try again in a moment.", retry_after=1.0
                 ),
             )
             return
         if version.scorer is None and not version.loading:
             if version.failure is not None and time.monotonic() < version.retry_at:
-                self._answer_error(call.number, version.failure)
+                self._answer_error(call.number, version.failure, stage="load")
                 return
             self._load(version)
-        version.queue.append(call)
+        queue.append(call)
         self.calls[call.number] = call
         if version.scorer is not None:
-            self._enlist(version)
+            self.turns.enlist(version)
         self._dispatch()
         if self._timer is None:
             self._timer = self.loop.call_later(_TICK, self._tick)
 
-    def _enlist(self, version: Version) -> None:
-        if not version.listed:
-            version.listed = True
-            self.ready.append(version)
-
     def _dispatch(self) -> None:
-        """Give waiting calls to free threads, one of each version in turn."""
-        while self.ready and self.threads.free:
-            version = self.ready.popleft()
-            version.listed = False
-            if version.scorer is None:  # unloaded meanwhile, to make room
-                if version.queue and not version.loading:
-                    self._load(version)
+        """Give what waits to free threads."""
+        while (call := self.turns.take(self.threads.free)) is not None:
+            if isinstance(call, Version):
+                if not call.loading:
+                    self._load(call)
                 continue
-            if not version.queue:
-                continue
-            call = version.queue.popleft()
-            if version.queue:
-                self._enlist(version)
+            version, block = call.version, call.block
+            assert version.scorer is not None
             call.state = "runs"
-            version.running += 1
             version.last_used = time.monotonic()
             self.threads.free -= 1
             if self.watch.asleep:
                 self.watch.wake()
-            self.threads.submit(Run(self, call, version.scorer))
+            if block is None:
+                version.running += 1
+                self.threads.submit(Run(self, call, version.scorer))
+            else:
+                version.blocks_running += 1
+                call.deadline = version.last_used + block.budget + self.config.call_timeout
+                self.threads.submit(RunBlock(self, call, version.scorer, block))
         # Not before: making room could unload what was just loaded, and its calls would wait again.
         self._start_loads()
 
     def ran(self, call: Call, result: bytes | BaseException, overdue: bool, spent: float) -> None:
         """A thread has ended a call; ``spent`` is in seconds of the processor."""
         version = call.version
-        self.threads.free += 1
         version.running -= 1
-        version.last_used = time.monotonic()
         version.calls += 1
         self.total += 1
         if len(call.body) <= SMALL_BODY and not overdue:
             version.took(call.media, len(call.body), spent)
+        self._ended(call, result, {}, overdue, spent)
+
+    def ran_block(
+        self, call: Call, result: Lines | bytes | BaseException, overdue: bool, spent: float
+    ) -> None:
+        """A thread has ended a block."""
+        call.version.blocks_running -= 1
+        more = {}
+        if not isinstance(result, bytes | BaseException):
+            if result.unexpected is not None:
+                self._explained(call.version, result.unexpected)
+            more = {"done": result.done, "failed": result.failed}
+            result = result.body
+        self._ended(call, result, more, overdue, spent)
+
+    def _ended(
+        self,
+        call: Call,
+        result: bytes | BaseException,
+        more: dict[str, Any],
+        overdue: bool,
+        spent: float,
+    ) -> None:
+        version = call.version
+        self.threads.free += 1
+        version.last_used = time.monotonic()
         if call.state != "done":
             self._finish(call)
-            if overdue and not isinstance(result, bytes):
+            if isinstance(result, bytes):
+                header = {"status": 200, "seconds": round(spent, 6), **more}
+                self.answer(call.number, header, result)
+            elif overdue:
                 self._answer_error(
                     call.number, failures.overdue(version.label, self.config.call_timeout), spent
                 )
-            elif isinstance(result, bytes):
-                self.answer(call.number, {"status": 200, "seconds": round(spent, 6)}, result)
             else:
                 self._answer_error(call.number, self._explained(version, result), spent)
-        if version.retired and not version.queue and not version.running:
+        if version.retired and not version.wanted and not version.busy:
             self._unload(version)
         if not self._sweeping:
             self._sweeping = True
@@ -322,7 +326,7 @@ class Node(FrameProtocol):
     def _give_up(self, call: Call) -> None:
         """Its caller has an answer or is gone."""
         if call.state == "waits":
-            call.version.queue.remove(call)
+            call.queue.remove(call)
         elif call.slot is not None:
             call.slot.stop(call)
         self._finish(call)
@@ -372,15 +376,16 @@ class Node(FrameProtocol):
             )
             self.log(logging.ERROR, error.message)
             version.failed(error)
-            while version.queue:
-                call = version.queue.popleft()
-                self._finish(call)
-                self._answer_error(call.number, error)
+            for queue in (version.queue, version.blocks):
+                while queue:
+                    call = queue.popleft()
+                    self._finish(call)
+                    self._answer_error(call.number, error, stage="load")
         found = None
-        if version.retired and not version.queue:
+        if version.retired and not version.wanted:
             self._unload(version)
-        elif version.queue:
-            self._enlist(version)
+        else:
+            self.turns.enlist(version)
         self._drop()
         self._dispatch()
 

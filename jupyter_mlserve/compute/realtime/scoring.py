@@ -2,7 +2,8 @@
 
 JSON is what every client speaks; Arrow IPC streams are for bulk, either way. A call of one row
 takes the shortest way there is; larger ones go through in pieces, which bounds their memory, lets
-other threads have the interpreter in between, and lets a deadline end them.
+other threads have the interpreter in between, and lets a deadline end them. Blocks of many records
+are scored in :mod:`.lines`.
 """
 
 from __future__ import annotations
@@ -10,13 +11,15 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
+import numpy as np
 import numpy.typing as npt
 
-from ...contract.errors import CallTimeout, InternalError, InvalidDefinition
+from ...contract.errors import CallTimeout, InternalError, InvalidDefinition, ServiceFailed
 from .decode_json import JsonDecoder
 from .decode_json_errors import Body
 from .decode_tensors import Feeds, feed_piece, row_feeder, slice_columns
 from .encode import JsonAnswer, check_tensors, row_encoder
+from .lines import Lines, LineScorer, Terms
 from .schema import Schema
 from .sessions import is_memory_error
 
@@ -64,12 +67,16 @@ class Scorer:
         self._feed = row_feeder(self.schema)
         self._steps = any(item.change is not None for item in self.schema.inputs)
         self._encode = row_encoder(self.schema)
+        self._lines = LineScorer(self.schema, decoder, result_limit)
 
-    def score(self, body: Body, media: str = "", run_options: Any = None) -> bytes:
+    def score(
+        self, body: Body, media: str = "", run_options: Any = None, by_row: bool = False
+    ) -> bytes:
         """The reply to ``body``: a whole WebServiceResult as JSON, or an Arrow stream.
 
         ``media`` is one of :data:`MEDIA`: JSON both ways, Arrow in, Arrow out, both.
         ``run_options`` are ONNX Runtime's; setting their ``terminate`` ends the call soon.
+        With ``by_row`` a model whose answer for a row depends on the others is refused.
 
         Raises InvalidInput (details ``field``, ``expected``, ``got``, and ``column`` and ``row``
         where there are such), TooLarge for too many rows, CallTimeout if it was ended,
@@ -79,15 +86,19 @@ class Scorer:
         if not media:
             row = self._one_row(body)
             if row is not None:
-                alive = _watch(run_options) if self._steps else _nothing
-                found = self._run(self._feed(row, alive), run_options)
+                alive = self.watch(run_options) if self._steps else _nothing
+                found = self.run(self._feed(row, alive), run_options)
                 reply = self._encode(found)
                 if len(reply) <= self._result_limit:
                     return reply
-        return self._in_pieces(body, media, run_options)
+        return self._in_pieces(body, media, run_options, by_row)
 
-    def _in_pieces(self, body: Body, media: str, run_options: Any) -> bytes:
-        alive = _watch(run_options)
+    def score_lines(self, body: bytes | bytearray, run_options: Any, terms: Terms) -> Lines:
+        """The results of a block of records, as :meth:`LineScorer.score`."""
+        return self._lines.score(self, body, run_options, terms)
+
+    def _in_pieces(self, body: Body, media: str, run_options: Any, by_row: bool) -> bytes:
+        alive = self.watch(run_options)
         pieces: Iterator[tuple[int, int, Any]]
         answer: Answer
         if media in ARROW_IN:
@@ -110,7 +121,7 @@ class Scorer:
                 part = slice_columns(columns, start, start + count) if rows > count else columns
                 feeds = feed_piece(schema, part, first + start, count, alive)
                 try:
-                    found = self._run(feeds, run_options)
+                    found = self.run(feeds, run_options)
                 except MemoryError:
                     if count <= _LEAST_ROWS:
                         raise
@@ -118,12 +129,44 @@ class Scorer:
                     step = max(_LEAST_ROWS, count // 8)
                     continue
                 check_tensors(schema, found, count)
+                if by_row and count > 1:
+                    by_row = False
+                    if not self.goes_by_row(feeds, found, run_options):
+                        raise _together()
                 answer.add(found)
                 start += count
                 alive()
         return answer.result()
 
-    def _run(self, feeds: Feeds, run_options: Any) -> list[npt.NDArray[Any]]:
+    def goes_by_row(
+        self, feeds: Feeds, found: Sequence[npt.NDArray[Any]], run_options: Any
+    ) -> bool:
+        """Whether the first and the last row alone have the answer ``found`` with the others.
+
+        Compiled models do; one that was made by hand may look at all rows it is given.
+        """
+        for row in (0, len(found[0]) - 1):
+            one = {name: values[row : row + 1] for name, values in feeds.items()}
+            try:
+                alone = self.run(one, run_options)
+            except InternalError:
+                return False
+            if not all(_close(a[row], b) for a, b in zip(found, alone, strict=True)):
+                return False
+        return True
+
+    @staticmethod
+    def watch(run_options: Any) -> Callable[[], None]:
+        """A function that raises CallTimeout once the call is to end."""
+
+        def alive() -> None:
+            if run_options is not None and run_options.terminate:
+                raise _ended()
+
+        return alive
+
+    def run(self, feeds: Feeds, run_options: Any) -> list[npt.NDArray[Any]]:
+        """The tensors of the model for ``feeds``. Raises as :meth:`score`."""
         try:
             found: list[npt.NDArray[Any]] = self._session.run(
                 self.schema.tensors, feeds, run_options
@@ -135,14 +178,22 @@ class Scorer:
         return found
 
 
-def _watch(run_options: Any) -> Callable[[], None]:
-    """A function that raises once the call is to end."""
+def _close(row: npt.NDArray[Any], alone: npt.NDArray[Any]) -> bool:
+    if alone.shape != (1, *row.shape) or alone.dtype != row.dtype:
+        return False
+    if row.dtype.kind != "f":
+        return bool((row == alone[0]).all())
+    sizes = np.abs(row[np.isfinite(row)])
+    # A matrix product may add in another order for one row than for many.
+    near = 1e-5 * float(sizes.max()) if len(sizes) else 0.0
+    return np.allclose(row, alone[0], rtol=1e-4, atol=near, equal_nan=True)
 
-    def alive() -> None:
-        if run_options is not None and run_options.terminate:
-            raise _ended()
 
-    return alive
+def _together() -> ServiceFailed:
+    return ServiceFailed(
+        "The model's answer for a row depends on the rows beside it: it cannot be given many "
+        "records at a time."
+    )
 
 
 def _nothing() -> None:

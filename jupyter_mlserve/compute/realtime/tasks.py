@@ -6,12 +6,15 @@ import contextlib
 import time
 from typing import TYPE_CHECKING, Any
 
+from ..block import ARROW, Block
 from . import cache, sessions
 from .cache import Scoring, Version
 from .threads import Slot
 
 if TYPE_CHECKING:
-    from .node import Call, Node
+    from .lines import Lines
+    from .node import Node
+    from .queues import Call
 
 
 class Run:
@@ -38,6 +41,38 @@ class Run:
         spent = time.thread_time() - start
         overdue = slot.end()
         report(self.node, self.node.ran, call, result, overdue, spent)
+
+
+class RunBlock:
+    """Score a block of records."""
+
+    def __init__(self, node: Node, call: Call, scorer: Scoring, block: Block) -> None:
+        self.node, self.call, self.scorer, self.block = node, call, scorer, block
+
+    def __call__(self, slot: Slot) -> None:
+        call, block, node = self.call, self.block, self.node
+        from .lines import Terms
+
+        options = sessions.run_options()
+
+        def cancel() -> None:
+            options.terminate = True
+
+        call.slot = slot
+        slot.begin(call.version.record, call.deadline, cancel, call)
+        start = time.thread_time()
+        result: Lines | bytes | BaseException
+        try:
+            if call.media == ARROW:
+                result = self.scorer.score(call.body, ARROW, options, by_row=True)
+            else:
+                terms = Terms(block.budget, call.version.label, block.owner, node.turns.waiting)
+                result = self.scorer.score_lines(call.body, options, terms)
+        except BaseException as exc:
+            result = exc.with_traceback(None)
+        spent = time.thread_time() - start
+        overdue = slot.end()
+        report(node, node.ran_block, call, result, overdue, spent)
 
 
 class Load:

@@ -143,10 +143,11 @@ work(2, "killer", segv if MODE == "segv" else kill)
 """
     segv = [sys.executable, "-c", f"MODE = 'segv'\n{code}"]
     assert subprocess.run(segv, check=False).returncode == -signal.SIGSEGV
-    assert crashed(tmp_path) == ["killer"]
+    assert crashed(tmp_path) == (["killer"], True)
     kill = [sys.executable, "-c", f"MODE = 'kill'\n{code}"]
     assert subprocess.run(kill, check=False).returncode == -signal.SIGKILL
-    assert sorted(crashed(tmp_path)) == ["beside", "killer"]
+    states, certain = crashed(tmp_path)
+    assert (sorted(states), certain) == (["beside", "killer"], False)
 
 
 def test_the_recorder_survives_odd_ids_and_a_damaged_file(tmp_path: Path) -> None:
@@ -159,10 +160,10 @@ for slot, state in enumerate(["é" * 100, "x" * 300]):
     recorder.begin(slot, record_of(state))
 """
     subprocess.run([sys.executable, "-c", code], check=True)
-    assert crashed(tmp_path) == ["é" * 100]
+    assert crashed(tmp_path) == (["é" * 100], False)
     (tmp_path / "slots").write_bytes(b"\xff" * 700)
     crashed(tmp_path)
-    assert crashed(tmp_path / "nothing") == []
+    assert crashed(tmp_path / "nothing") == ([], False)
     assert Recorder.__doc__
     assert record_of("") == b"\0"
 

@@ -345,6 +345,7 @@ def test_status_of_a_process_that_does_not_run(realtime: RealtimeDriver) -> None
         "calls": 0,
         "busy": 0,
         "queue": 0,
+        "blocks": 0,
         "versions": [],
     }
 
