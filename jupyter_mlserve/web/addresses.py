@@ -10,6 +10,11 @@ from tornado.web import Application
 
 from .api import DocumentHandler, ScoringCall
 from .base import MLServeHandler
+from .batch.events import EventsHandler
+from .batch.files_handlers import RecordFileHandler, RecordFilesHandler
+from .batch.handlers import ExecutionHandler
+from .batch.results import ResultsHandler
+from .batch.uploads import BatchUpload
 from .blobs import BlobUpload, MissingBlobsHandler
 from .prepare import PrepareHandler
 from .realtime import ModelUpload, VersionUpload
@@ -30,6 +35,8 @@ if TYPE_CHECKING:
 PART = r"([^/]+)"
 SERVICE = rf"services/{PART}"
 VERSION = rf"{SERVICE}/{PART}"
+BATCH = rf"api/{PART}/{PART}/batch"
+EXECUTION = rf"{BATCH}/{PART}"
 
 # In this order. A trailing slash is tolerated everywhere.
 HANDLERS: tuple[tuple[str, type[MLServeHandler]], ...] = (
@@ -43,6 +50,11 @@ HANDLERS: tuple[tuple[str, type[MLServeHandler]], ...] = (
     (rf"{VERSION}/states", StatesHandler),
     (rf"{VERSION}/rollback", RollbackHandler),
     (r"blobs/missing", MissingBlobsHandler),
+    (EXECUTION, ExecutionHandler),
+    (rf"{EXECUTION}/results", ResultsHandler),
+    (rf"{EXECUTION}/events", EventsHandler),
+    (rf"{EXECUTION}/{PART}/files", RecordFilesHandler),
+    (rf"{EXECUTION}/{PART}/files/{PART}", RecordFileHandler),
 )
 
 
@@ -57,6 +69,7 @@ def rules(node: WebNode, application: Application, base_url: str) -> list[Rule]:
     upload = ExchangeTarget(node, application, BlobUpload, "PUT")
     model = ExchangeTarget(node, application, ModelUpload, "POST")
     version = ExchangeTarget(node, application, VersionUpload, "POST", "PATCH")
+    batch = ExchangeTarget(node, application, BatchUpload, "POST")
     document = Target(node, application, DocumentHandler)
     unknown = Target(node, application, UnknownHandler)
     return [
@@ -64,6 +77,7 @@ def rules(node: WebNode, application: Application, base_url: str) -> list[Rule]:
         rule(rf"api/{PART}(?:/{PART})?", scoring),
         *(rule(pattern, Target(node, application, cls)) for pattern, cls in HANDLERS),
         rule(rf"blobs/{PART}", upload),
+        rule(BATCH, batch),
         rule(rf"realtime-{SERVICE}", model),
         rule(rf"realtime-{VERSION}", version),
         Rule(PathMatches(rf"{prefix}(?:/.*)?$"), unknown),

@@ -45,6 +45,8 @@ ARROW = "application/vnd.apache.arrow.stream"
 ARROW_REPLY = (("Content-Type", ARROW),)
 # Errors that the web node's side of the compute node makes, which knows no services.
 NAMELESS = frozenset({"ComputeLost", "TooBusy", "Unavailable"})
+# What the documents promise beside the call itself.
+FEATURES = frozenset({"batch"})
 SEND_JSON = "Send a JSON object in UTF-8, with the header 'Content-Type: application/json'."
 
 
@@ -241,4 +243,5 @@ class DocumentHandler(MLServeHandler):
         definition = Definition.from_json(route.state.definition)
         root = url_path_join(self.base_url, "mlserve")
         self.set_header("Cache-Control", "no-cache")
-        self.reply(swagger(definition, root) if kind == "swagger" else openapi(definition, root))
+        document = swagger if kind == "swagger" else openapi
+        self.reply(document(definition, root, FEATURES))

@@ -17,6 +17,7 @@ from ..compute.config import ComputeConfig
 from ..compute.realtime.config import RealtimeConfig
 from .addresses import rules
 from .base import SETTING
+from .batch.traits import BatchTraits
 from .connection import ConnectionFile
 from .node import Settings, WebNode
 
@@ -29,7 +30,7 @@ OWN_TRAITS = {
 }
 
 
-class MLServeApp(ExtensionApp):
+class MLServeApp(BatchTraits, ExtensionApp):
     """Publish functions and models as web services of this Jupyter server."""
 
     name = "jupyter_mlserve"
@@ -43,8 +44,8 @@ class MLServeApp(ExtensionApp):
     data_dir = Unicode(
         config=True,
         help=_i18n(
-            """Folder of the catalog and the published objects. Default: mlserve in Jupyter's data
-            folder. It is made if missing, readable by its owner only."""
+            """Folder of the catalog, the published objects and batches; its owner's only. Default:
+            mlserve in Jupyter's data folder."""
         ),
     )
     db_url = Unicode(
@@ -107,7 +108,7 @@ class MLServeApp(ExtensionApp):
     call_timeout = Float(
         _compute.call_timeout,
         config=True,
-        help=_i18n("""Seconds a call may take before its worker is killed and replaced (504)."""),
+        help=_i18n("Seconds a call may take before its worker is killed and replaced (504)."),
     )
     load_timeout = Float(
         _compute.load_timeout,
@@ -193,10 +194,7 @@ class MLServeApp(ExtensionApp):
     work_dir = Unicode(
         _compute.work_dir,
         config=True,
-        help=_i18n(
-            """Where the working directories of calls are made. Default: the system's folder for
-            temporary files."""
-        ),
+        help=_i18n("Where calls have their directories. Default: the system's temporary folder."),
     )
 
     # Realtime services, which a process of their own runs
@@ -338,7 +336,7 @@ class MLServeApp(ExtensionApp):
             field.name: getattr(self, OWN_TRAITS.get(field.name, field.name))
             for field in fields(RealtimeConfig)
         }
-        names = {field.name for field in fields(Settings)} - {"compute", "realtime", "data_dir"}
+        names = {f.name for f in fields(Settings)} - {"compute", "realtime", "batch", "data_dir"}
         try:
             realtime = RealtimeConfig(**models)
         except ValueError as exc:  # limits that do not fit each other
@@ -347,6 +345,7 @@ class MLServeApp(ExtensionApp):
             data_dir=Path(self.data_dir),
             compute=ComputeConfig(**limits),
             realtime=realtime,
+            batch=self.batch_settings(),
             **{name: getattr(self, name) for name in names},
         )
 
@@ -354,6 +353,7 @@ class MLServeApp(ExtensionApp):
         assert self.serverapp is not None
         web_settings = self.serverapp.web_app.settings
         self.node = WebNode(self.node_settings(), web_settings, self.log)
+        self.node.in_loop = self.serverapp.io_loop.add_callback
         self.node.http_metrics = getattr(self.serverapp, "record_http_request_metrics", True)
         self.settings[SETTING] = self.node
         self.connection_file = ConnectionFile(self.serverapp, self.node.kernel_token.value)
@@ -393,6 +393,6 @@ class MLServeApp(ExtensionApp):
         await self.node.stop()
 
     def current_activity(self) -> dict[str, int] | None:
-        """Calls in progress; while there are any, the server is not idle."""
-        running = self.node.running
+        """Calls and batches in progress; while there are any, the server is not idle."""
+        running = self.node.running + self.node.batches_running
         return {"running": running} if running and self.scoring_counts_as_activity else None

@@ -12,9 +12,13 @@ from typing import TYPE_CHECKING, Any
 from ..compute.client import ComputeNode
 from ..compute.realtime.client import RealtimeNode
 from ..contract.errors import BlobMissing, BundleCorrupt, MLServeError
+from ..store.batches import BatchFiles, Executions
+from ..store.batches.child import Children
 from ..store.blobs import Blobs
 from ..store.catalog import Catalog
 from ..store.models import State
+from .batch.desk import Desk
+from .batch.runner import BatchRunner
 from .publishing import Publisher
 from .routes import Route, Routes
 from .runtime import is_realtime, load_spec
@@ -38,6 +42,7 @@ class Core:
         settings = node.settings
         self._node = node
         self._log = node.log
+        self.policy = node.policy
         self.catalog = Catalog(settings.database)
         try:
             self.blobs = Blobs(
@@ -46,8 +51,10 @@ class Core:
             self.compute = ComputeNode(settings.compute, node.log)
             self.realtime = RealtimeNode(settings.realtime, node.log)
             remote = "://" in settings.database and not settings.database.startswith("sqlite")
+            # Whether other servers, on other machines, may use the same database.
+            self.shared = remote
             self.routes = Routes(
-                self.catalog, self._spec, self._retire, REMOTE_LOOK_SECONDS if remote else 0.0
+                self.catalog, self.spec, self._retire, REMOTE_LOOK_SECONDS if remote else 0.0
             )
             self.publisher = Publisher(
                 self.catalog,
@@ -59,12 +66,17 @@ class Core:
                 self.routes.follow,
                 settings.realtime.max_model_size,
             )
+            self.executions = Executions(self.catalog.database)
+            self.batches = BatchFiles(settings.batch.folder(settings.data_dir))
+            self.children = Children()
+            self.desk = Desk()
+            self.runner = BatchRunner(self, settings.batch, node.log)
         except BaseException:
             self.catalog.close()
             raise
         self._collecting = False
 
-    def _spec(self, state: State) -> dict[str, Any] | Awaitable[dict[str, Any]]:
+    def spec(self, state: State) -> dict[str, Any] | Awaitable[dict[str, Any]]:
         """Asked when the compute node does not know the state: first call, or after a restart."""
         if "://" in self._node.settings.blobs:
             return asyncio.to_thread(self._load_spec, state)  # may download
@@ -86,6 +98,8 @@ class Core:
         return self.realtime if route.realtime else self.compute
 
     def _retire(self, route: Route) -> None:
+        if self.runner.holds(route.key):
+            return  # it retires it at its end
         self._node.track(self._retire_now(route))
 
     async def _retire_now(self, route: Route) -> None:
@@ -120,7 +134,10 @@ class Core:
         return self.blobs.collect(self.catalog.referenced_blobs(grace), grace)
 
     async def stop(self) -> None:
-        """Stop both processes; calls in flight are answered with 503."""
+        """Stop the batches, then both processes; calls in flight are answered with 503."""
+        self.desk.stop()
+        await self.runner.stop()
+        await self.children.close()
         await asyncio.gather(self.compute.stop(), self.realtime.stop())
 
     def close(self) -> None:

@@ -13,7 +13,7 @@ import platform
 import sys
 import threading
 import time
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from importlib.metadata import PackageNotFoundError, version
@@ -29,6 +29,7 @@ from ..access.principal import server_owner
 from ..compute.config import ComputeConfig
 from ..compute.realtime.config import RealtimeConfig
 from ..contract.errors import TooBusy, Unavailable
+from .batch.settings import BatchSettings
 from .identity import IdentityCache, is_anonymous
 
 if TYPE_CHECKING:
@@ -48,6 +49,7 @@ class Settings:
     blob_url: str = ""
     compute: ComputeConfig = field(default_factory=ComputeConfig)
     realtime: RealtimeConfig = field(default_factory=RealtimeConfig)
+    batch: BatchSettings = field(default_factory=BatchSettings)
     max_body_size: int = 64 * 1024**2
     max_definition_size: int = 16 * 1024**2
     max_upload_size: int = 4 * 1024**3
@@ -85,6 +87,8 @@ class WebNode:
         self.kernel_token = KernelToken(server_owner(os.environ.get("JUPYTERHUB_USER")))
         self.policy = Policy()
         self.http_metrics = True
+        # Has the server's event loop run something soon; from any thread.
+        self.in_loop: Callable[[Callable[[], None]], Any] | None = None
         self.held = 0
         self.reading = asyncio.Lock()
         self.started = time.time()
@@ -110,6 +114,8 @@ class WebNode:
                 raise Unavailable("The server is being stopped.")
             if self._core is None:
                 self._core = Core(self)
+                if self.in_loop is not None:
+                    self.in_loop(self._core.runner.start)
             return self._core
 
     def _take(self) -> Core | None:
@@ -136,6 +142,11 @@ class WebNode:
     def running(self) -> int:
         """Requests and background work in progress."""
         return len(self._tasks)
+
+    @property
+    def batches_running(self) -> int:
+        """Batch executions that are being worked on."""
+        return self._core.runner.running if self._core is not None else 0
 
     async def stop(self) -> None:
         """End everything: no process, task or connection is left."""

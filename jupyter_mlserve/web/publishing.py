@@ -9,7 +9,6 @@ before leaves nothing but a blob or two, which are collected later.
 from __future__ import annotations
 
 import asyncio
-import json
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -36,7 +35,7 @@ from ..store.catalog import Catalog
 from ..store.models import State
 from .models import Form, Model, read_model, store_model
 from .runtime import is_realtime, load_spec, runtime_key
-from .trials import Trial, read_trial, trial_error
+from .trials import Trial, tried
 
 Json = dict[str, Any]
 
@@ -346,11 +345,11 @@ class Publisher:
             )
 
     async def _try_change(self, old: Candidate, new: Candidate) -> Trial | None:
-        """The trial, unless workers and sample stay as they are."""
+        """The trial, unless workers and sample stay as they are, and nothing new is promised."""
         if new.key != old.key:
             return await self._try(new, new.key, current=True)
-        sample = new.definition.sample
-        if sample is None or sample == old.definition.sample:
+        promised = new.definition.batchable and not old.definition.batchable
+        if not promised and new.definition.sample in (None, old.definition.sample):
             return None
         # On a pool of its own: a failed trial takes its pool along, and this one is in use.
         own = f"{new.key}-{new.id}"
@@ -359,18 +358,8 @@ class Publisher:
         return trial
 
     async def _try(self, new: Candidate, key: str, current: bool = False) -> Trial:
-        """Load it in a fresh worker and call it with its sample; the worker stays under ``key``.
-
-        A model is tried with the example of its header, in a process that ends with the trial.
-        ``current``: there is a state already, which stays if this one fails.
-        """
         spec = await asyncio.to_thread(load_spec, new.body, self._blobs.path)
-        sample = new.definition.sample
-        encoded = None if sample is None else json.dumps(sample).encode()
-        reply = await self._node(new).trial(key, spec, encoded)
-        if reply.status != 200:
-            raise trial_error(new.definition, reply, current)
-        return read_trial(reply, called=encoded is not None or is_realtime(new.body))
+        return await tried(self._node(new), key, spec, new.definition, current)
 
     def _earlier(self, current: State, number: int | None) -> State:
         name, version = current.name, current.version

@@ -26,11 +26,12 @@ class StatusHandler(MLServeHandler):
     @allowed("read", STATUS)
     async def get(self) -> None:
         """Always 200; ``statusCode`` is the worst of the components'."""
-        compute, realtime, database, blobs = await asyncio.gather(
+        compute, realtime, database, blobs, batches = await asyncio.gather(
             self._process("compute"),
             self._process("realtime"),
             self._ask(self._database),
             self._ask(self._blobs),
+            self._ask(self._batches),
         )
         components = {
             "web": {
@@ -43,6 +44,7 @@ class StatusHandler(MLServeHandler):
             "realtime": realtime,
             "database": database,
             "blobs": blobs,
+            "batches": batches,
         }
         codes = [component["statusCode"] for component in components.values()]
         root = f"{self.request.protocol}://{self.request.host}"
@@ -71,6 +73,20 @@ class StatusHandler(MLServeHandler):
         used, quota = self.node.core.blobs.used(), self.node.settings.storage_quota
         full = bool(quota) and used > 0.9 * quota
         return {"statusCode": WARN if full else PASS, "used": used, "quota": quota or None}
+
+    def _batches(self) -> Json:
+        summary = self.node.core.executions.summary()
+        quota = self.node.settings.batch.quota
+        full = bool(quota) and summary.bytes > 0.9 * quota
+        return {
+            "statusCode": WARN if full else PASS,
+            "executions": summary.executions,
+            "ready": summary.ready,
+            "running": summary.running,
+            "bytes": summary.bytes,
+            "quota": quota or None,
+            **self.node.core.desk.busy,
+        }
 
     async def _process(self, name: str) -> Json:
         try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import time
 import urllib.request
 from collections.abc import Iterator
 from dataclasses import fields
@@ -24,6 +25,8 @@ from jupyter_mlserve import __version__
 from jupyter_mlserve.compute.config import ComputeConfig
 from jupyter_mlserve.compute.realtime.config import RealtimeConfig
 from jupyter_mlserve.web.app import OWN_TRAITS, MLServeApp
+from jupyter_mlserve.web.batch.settings import BatchSettings
+from jupyter_mlserve.web.batch.traits import BatchTraits
 from jupyter_mlserve.web.node import Settings
 
 HEAVY = ("dill", "pandas", "numpy", "sklearn", "cloudpickle", "pyarrow", "PIL", "msgspec")
@@ -73,6 +76,13 @@ def test_the_web_node_loads_nothing_heavy(server: RunningServer, attitude_model:
     stream = ask(server, "POST", "mlserve/api/Attitude/1.0", row, {"Accept": ARROW})
     ask(server, "GET", "mlserve/api/Attitude/1.0/openapi.json")
     ask(server, "GET", "mlserve/api/Attitude/1.0/swagger.json")
+    for upload, kind in ((b'[{"x": 1}]', None), (b"x\n1\n", "text/csv")):
+        sent = {"Content-Type": kind} if kind else {}
+        started = ask(server, "POST", "mlserve/api/AddOne/1.0/batch", upload, sent)
+        batch = f"mlserve/api/AddOne/1.0/batch/{started['batchExecutionId']}"
+        while ask(server, "GET", batch)["state"] != "Complete":
+            time.sleep(0.05)
+        assert ask(server, "GET", f"{batch}/results")["count"] == 1
     ask(server, "GET", "mlserve/status")
     assert stream.startswith(b"\xff\xff\xff\xff")
     modules = ask(server, "GET", "modules")["modules"]
@@ -106,18 +116,20 @@ def test_installing_enables_the_extension() -> None:
 def test_every_trait_has_a_help_and_every_limit_a_trait() -> None:
     own = {
         name: trait
-        for name, trait in MLServeApp.class_own_traits(config=True).items()
-        if trait.this_class is MLServeApp
+        for name, trait in MLServeApp.class_traits(config=True).items()
+        if trait.this_class in (MLServeApp, BatchTraits)
     }
     for name, trait in own.items():
         assert len(trait.help.split()) > 4, name
     wanted = {field.name for field in fields(ComputeConfig)}
     wanted |= {OWN_TRAITS.get(field.name, field.name) for field in fields(RealtimeConfig)}
-    wanted |= {field.name for field in fields(Settings)} - {"compute", "realtime"}
+    wanted |= {f"batch_{field.name}" for field in fields(BatchSettings)}
+    wanted |= {field.name for field in fields(Settings)} - {"compute", "realtime", "batch"}
     assert wanted | {"announce_to_kernels"} == set(own)
     defaults = MLServeApp().node_settings()
     assert defaults.compute == ComputeConfig()
     assert defaults.realtime == RealtimeConfig()
+    assert defaults.batch == BatchSettings()
     expected = Settings(defaults.data_dir)
     assert defaults == expected
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from http.cookies import SimpleCookie
 from typing import Any, ClassVar
@@ -10,6 +11,7 @@ import pytest
 from jupyter_server.auth import Authorizer, IdentityProvider, User, passwd
 from support.bodies import definition
 
+EXECUTION = "00000000-0000-4000-8000-000000000000"
 ENDPOINTS = [
     ("GET", "status"),
     ("GET", "services"),
@@ -28,6 +30,19 @@ ENDPOINTS = [
     ("GET", "api/AddOne/swagger.json"),
     ("GET", "api/AddOne/1.0/swagger.json"),
     ("GET", "api/AddOne/1.0/openapi.json"),
+    ("POST", "api/AddOne/1.0/batch"),
+    ("GET", "api/AddOne/1.0/batch"),
+    *(
+        (method, f"api/AddOne/1.0/batch/{EXECUTION}{rest}")
+        for method, rest in (
+            ("GET", ""),
+            ("DELETE", ""),
+            ("GET", "/results"),
+            ("GET", "/events"),
+            ("GET", "/0/files"),
+            ("GET", "/0/files/answer.csv"),
+        )
+    ),
     ("POST", "realtime-services/AddOne"),
     ("POST", "realtime-services/AddOne/1.0"),
     ("PATCH", "realtime-services/AddOne/1.0"),
@@ -288,6 +303,49 @@ class TestNamedUsers:
         events = (await http("GET", "services/Hers/history", **bob)).json["history"]
         assert [event["who"] for event in events] == ["alice"]
 
+    async def test_a_batch_belongs_to_who_started_it(self, http: Any) -> None:
+        """Not to the author of the service; and the author's code stays the author's."""
+        alice, bob = {"token": "alice-token"}, {"token": "bob-token"}
+        assert (
+            await http("POST", "services/Hers/1", definition("y = 1 / x"), **alice)
+        ).status == 201
+        path, seen = "api/Hers/1/batch", {}
+        for name, who in (("alice", alice), ("bob", bob)):
+            started = await http("POST", path, [{"x": 0}, {"x": 1}], **who)
+            seen[name] = started.json["batchExecutionId"]
+        for name, who, other in (("alice", alice, "bob"), ("bob", bob, "alice")):
+            assert (await http("GET", path, **who)).json == [seen[name]]
+            own, foreign = f"{path}/{seen[name]}", f"{path}/{seen[other]}"
+            while (status := (await http("GET", own, **who)).json)["state"] != "Complete":
+                await asyncio.sleep(0.05)
+            failed, fine = status["batchExecutionResults"]
+            assert (failed["success"], fine["outputParameters"]) == (False, {"y": 1.0})
+            assert failed["errorMessage"].startswith("ZeroDivisionError")
+            assert ("traceback" in failed.get("details", {})) is (name == "alice")
+            for method, rest in [
+                ("GET", ""),
+                ("DELETE", ""),
+                ("GET", "/results"),
+                ("GET", "/events"),
+                ("GET", "/0/files"),
+                ("GET", "/0/files/a"),
+            ]:
+                refused = await http(method, foreign + rest, **who)
+                unknown = await http(method, f"{path}/{EXECUTION}{rest}", **who)
+                assert (refused.status, unknown.status) == (404, 404), (name, rest)
+                assert refused.content.replace(seen[other].encode(), b"") == (
+                    unknown.content.replace(EXECUTION.encode(), b"")
+                )
+        # One key of two users makes two executions.
+        key = {"Idempotency-Key": "one"}
+        ids = {
+            (await http("POST", path, [{"x": 1}], headers=key, **who)).json["BatchExecutionId"]
+            for who in (alice, bob)
+        }
+        assert len(ids) == 2
+        # Records are refused before they come, if one does not get in at all.
+        assert (await http("POST", path, [{"x": 1}], token="eve-token")).status == 401
+
 
 class Recorder(Authorizer):
     asked: ClassVar[list[tuple[str, str, str, str]]] = []
@@ -333,13 +391,14 @@ class TestAuthorizer:
         from jupyter_mlserve.web.addresses import HANDLERS
         from jupyter_mlserve.web.api import DocumentHandler, ScoringHandler
         from jupyter_mlserve.web.base import VERBS, MLServeHandler
+        from jupyter_mlserve.web.batch.handlers import BatchesHandler
         from jupyter_mlserve.web.blobs import BlobHandler
         from jupyter_mlserve.web.realtime import RealtimeServiceHandler, RealtimeVersionHandler
         from jupyter_mlserve.web.status import UnknownHandler
 
         classes = {cls for _, cls in HANDLERS}
         classes |= {DocumentHandler, ScoringHandler, BlobHandler, UnknownHandler}
-        classes |= {RealtimeServiceHandler, RealtimeVersionHandler}
+        classes |= {RealtimeServiceHandler, RealtimeVersionHandler, BatchesHandler}
         for cls in classes:
             own = [verb for verb in VERBS if verb.lower() in vars(cls)]
             assert own, cls

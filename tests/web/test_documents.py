@@ -12,15 +12,19 @@ PREFIX = "/a%40b/mlserve"
 async def test_the_documents_of_a_version(http: Any, publish: Any) -> None:
     await publish(description="Adds one.", operationId="addOne", mlserve={"sample": {"x": 1.5}})
     swagger = (await http("GET", "api/AddOne/1.0/swagger.json")).json
+    file = swagger["paths"]["/api/AddOne/1.0/batch/{executionId}/{index}/files/{fileName}"]["get"]
+    # Swagger 2.0 has this type for answers; the validator does not know it.
+    assert file["responses"]["200"]["schema"].pop("type") == "file"
     validate(swagger)
     assert swagger["basePath"] == PREFIX
-    assert list(swagger["paths"]) == ["/api/AddOne/1.0"]
+    assert all(path.startswith("/api/AddOne/1.0") for path in swagger["paths"])
     assert swagger["paths"]["/api/AddOne/1.0"]["post"]["operationId"] == "addOne"
     openapi = (await http("GET", "api/AddOne/1.0/openapi.json")).json
     validate(openapi)
     assert openapi["servers"] == [{"url": PREFIX}]
     # An address made of the document answers.
-    (path,) = openapi["paths"]
+    path, *batch = openapi["paths"]
+    assert batch[0] == f"{path}/batch"
     called = await http("POST", path.lstrip("/"), {"x": 1})
     assert called.json["outputParameters"] == {"y": 2.0}
 
@@ -40,7 +44,7 @@ async def test_documents_follow_every_change(http: Any, publish: Any) -> None:
     await publish(version="2.0", description="Newest.")
     newest = (await http("GET", "api/AddOne/swagger.json")).json
     assert newest["info"] == {"title": "AddOne", "version": "2.0", "description": "Newest."}
-    assert list(newest["paths"]) == ["/api/AddOne/2.0"]
+    assert next(iter(newest["paths"])) == "/api/AddOne/2.0"
     await http("DELETE", "services/AddOne/1.0")
     assert (await http("GET", "api/AddOne/1.0/swagger.json")).status == 410
     assert (await http("GET", "api/Nothing/openapi.json")).status == 404

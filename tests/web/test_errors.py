@@ -44,6 +44,11 @@ def tricky(name: str) -> list[tuple[str, str]]:
         ("GET", f"services/{name}/history"),
         ("DELETE", f"services/Name/{name}"),
         ("PUT", f"blobs/{name}"),
+        ("POST", f"api/{name}/1.0/batch"),
+        ("GET", f"api/Name/{name}/batch"),
+        ("GET", f"api/Name/1.0/batch/{name}"),
+        ("DELETE", f"api/Name/1.0/batch/{name}"),
+        ("GET", f"api/Name/1.0/batch/{name}/0/files/{name}"),
     ]
 
 
@@ -77,6 +82,9 @@ async def test_unknown_addresses_and_wrong_methods(http: Any) -> None:
         ("GET", "blobs/" + "0" * 64, "HEAD, PUT"),
         ("GET", "services/AddOne/1.0/rollback", "POST"),
         ("POST", "api/AddOne/1.0/swagger.json", "GET"),
+        ("DELETE", "api/AddOne/1.0/batch", "GET, POST"),
+        ("POST", f"api/AddOne/1.0/batch/{'0' * 36}", "GET, DELETE"),
+        ("PUT", f"api/AddOne/1.0/batch/{'0' * 36}/0/files/a", "GET"),
     ]:
         reply = await http(method, path, "" if method in ("PUT", "POST") else None)
         assert (reply.status, reply.headers["Allow"]) == (405, allowed), path

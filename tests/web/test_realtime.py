@@ -65,6 +65,9 @@ async def test_the_life_of_a_realtime_service(
     assert updated.json["service"]["description"] == "Grüße"
     assert await rated(http) == pytest.approx(low + 1000)
     swagger = (await http("GET", "api/Attitude/1.0/swagger.json")).json
+    file = swagger["paths"]["/api/Attitude/1.0/batch/{executionId}/{index}/files/{fileName}"]
+    # Swagger 2.0 has this type for answers; the validator does not know it.
+    assert file["get"]["responses"]["200"]["schema"].pop("type") == "file"
     validate(swagger)
     assert swagger["paths"]["/api/Attitude/1.0"]["post"]["operationId"] == "rate"
     validate((await http("GET", "api/Attitude/1.0/openapi.json")).json)

@@ -1,0 +1,1 @@
+"""Batch executions: many records, sent at once, answered in the background."""

@@ -1,0 +1,102 @@
+"""Portions of records sent to what runs a version, as often as it takes to get an answer."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from ...access.principal import SERVER, Principal
+from ...compute.client import Block, Reply
+from ...compute.connection import error_reply
+from ...contract.definition import Definition
+from ...contract.errors import MLServeError
+from ...store.batches import Execution
+from ...store.batches.pinned import pinned
+from ..runtime import is_realtime, runtime_key
+from .todo import Span
+from .verdicts import BUSY, DONE, LOST, UNLOADED, message_of, verdict
+
+if TYPE_CHECKING:
+    from ..core import Core
+
+# So often the process may be lost with several records, until they are tried in parts; and with
+# a record that is alone, until that is given up.
+LOST_TOGETHER, LOST_ALONE = 3, 20
+# Seconds between the attempts to load a version; after the last one the execution has failed.
+LOAD_WAITS = (4.0, 8.0, 16.0, 30.0)
+
+
+class Broken(Exception):
+    """The execution cannot go on; the sentence says why."""
+
+
+class Asker:
+    """Calls the state of a version that an execution was started with.
+
+    ``key`` names what runs it in the compute node. ``label``: the version, for sentences.
+    ``owner``: who reads the results may see the code. Making one blocks; raises VersionDeleted
+    and ServiceNotFound.
+    """
+
+    def __init__(self, core: Core, execution: Execution, parallel: int, seconds: float) -> None:
+        self.state = state = pinned(core.catalog.database, execution.state_id)
+        self.definition = Definition.from_json(state.definition)
+        self.realtime = is_realtime(state.definition)
+        self.key = runtime_key(state.definition)
+        self.label = f"{state.name} {state.version}"
+        principal = Principal(execution.owner, execution.owner, SERVER)
+        owner = core.catalog.name_owner(state.name)
+        self.owner = core.policy.may(principal, "see_code", state.author, owner).allowed
+        self._block = Block(seconds, parallel, self.definition.batchable, self.owner)
+        self._node = core.realtime if self.realtime else core.compute
+        self._spec = lambda: core.spec(state)
+        self._not_before = 0.0
+        self._load_failures = 0
+
+    async def ask(self, span: Span, body: bytes, unwanted: Callable[[], bool]) -> Reply | None:
+        """The answer to a portion; None when it is ``unwanted`` before it is begun.
+
+        The header of an answer has ``seconds``. Raises Broken when the version cannot be loaded.
+        """
+        media = "aa" if span.arrow else "ll" if self.realtime else ""
+        while True:
+            await _wait(self._not_before - time.monotonic(), unwanted)
+            if unwanted():
+                return None
+            began = time.monotonic()
+            try:
+                reply = await self._node.call(self.key, body, self._spec, media, self._block)
+            except MLServeError as exc:  # its parts are not there, or the store is not
+                reply = error_reply(exc)
+            word = verdict(reply)
+            if word == DONE:
+                self._load_failures = 0
+                reply.header.setdefault("seconds", time.monotonic() - began)
+            if word == LOST:
+                span.lost += 1
+                if span.lost >= (LOST_ALONE if len(span) == 1 else LOST_TOGETHER):
+                    return reply
+            if word in (LOST, BUSY):
+                seconds = float(reply.header.get("retry_after") or 1.0)
+                await _wait(min(max(seconds, 0.05), 60.0), unwanted)
+            elif word == UNLOADED:
+                self._cannot_load(reply, began)
+            else:
+                return reply
+
+    def _cannot_load(self, reply: Reply, began: float) -> None:
+        """Wait, with all portions together, and try again; but not for ever."""
+        if began < self._not_before:
+            return  # several were told the same
+        if self._load_failures >= len(LOAD_WAITS):
+            raise Broken(message_of(reply))
+        self._not_before = time.monotonic() + LOAD_WAITS[self._load_failures]
+        self._load_failures += 1
+
+
+async def _wait(seconds: float, unwanted: Callable[[], bool]) -> None:
+    until = time.monotonic() + seconds
+    while (left := until - time.monotonic()) > 0 and not unwanted():
+        await asyncio.sleep(min(left, 0.5))

@@ -1,0 +1,101 @@
+"""What the handlers of batch executions share: whose it is, and answers that come in pieces."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Generator
+from contextlib import aclosing, suppress
+
+from tornado.iostream import StreamClosedError
+
+from ...contract.errors import MLServeError, NotFound
+from ...store.batches.models import Execution, is_id
+from ..base import MLServeHandler
+
+# A client that takes no byte for so many seconds is taken for gone.
+STALLED = 120.0
+
+
+class BatchHandler(MLServeHandler):
+    """Base of the handlers below ``api/{name}/{version}/batch``; it answers no verb itself."""
+
+    _sender: asyncio.Task[None] | None = None
+
+    async def execution(self, name: str, version: str, id: str) -> Execution:
+        """The execution, if the asker started it.
+
+        That of somebody else, of another service, and what is no id at all are one and the same
+        NotFound: nobody learns which ids there are.
+        """
+        found = None
+        if is_id(id):
+            with suppress(NotFound):
+                found = await asyncio.to_thread(self.node.core.executions.get, id)
+        if (
+            found is None
+            or (found.name, found.version) != (name, version)
+            or not self.node.policy.may(self.principal, "batch", found.owner).allowed
+        ):
+            raise NotFound(
+                f"You have no batch execution {id[:64]!r} of {name[:64]} {version[:64]}. It may "
+                "have been deleted, by you or because it was old.",
+                field="batchExecutionId",
+            )
+        return found
+
+    # -- answers in pieces --------------------------------------------------------------------
+
+    async def send(self, pieces: AsyncGenerator[bytes, None]) -> None:
+        """Answer with ``pieces``, each made when the client has taken the one before.
+
+        What fails before the first piece is an ordinary error. After it the connection is cut:
+        so the client sees that the answer is not whole. ``pieces`` is closed in any case.
+        """
+        self._transforms = []  # Jupyter compresses, at the cost of everybody else in this loop
+        self._sender = asyncio.get_running_loop().create_task(self._send(pieces))
+        self.node.core.desk.sending(self._sender)
+        await asyncio.wait({self._sender})
+        if self._sender.cancelled():
+            self._cut()  # the client went away, or the server is being stopped
+            return
+        error = self._sender.exception()
+        if error is None:
+            self.finish()
+        elif not self._headers_written:
+            raise error
+        else:
+            self._cut()
+            if not isinstance(error, StreamClosedError):
+                said = str(error) or "the client stopped reading it"
+                self.log.warning("cut the answer to %s: %s", self.request.path, said)
+                if not isinstance(error, MLServeError | TimeoutError | asyncio.TimeoutError):
+                    self.log.error("unhandled error", exc_info=error)
+
+    async def _send(self, pieces: AsyncGenerator[bytes, None]) -> None:
+        async with aclosing(pieces):
+            async for piece in pieces:
+                self.write(piece)
+                await asyncio.wait_for(self.flush(), STALLED)
+
+    def _cut(self) -> None:
+        connection = self.request.connection
+        if connection is not None:
+            connection.close()  # type: ignore[attr-defined]
+        self._log()
+        self._finished = True  # there is nobody to whom more could be said
+
+    def on_connection_close(self) -> None:
+        if self._sender is not None:
+            self._sender.cancel()
+        super().on_connection_close()
+
+
+async def in_threads(blocks: Generator[bytes, None, None]) -> AsyncGenerator[bytes, None]:
+    """The pieces of a generator that blocks, each made in a thread."""
+    try:
+        while (block := await asyncio.to_thread(next, blocks, None)) is not None:
+            yield block
+    finally:
+        # A thread may still be in it when we were cancelled; it ends with that step.
+        with suppress(ValueError):
+            blocks.close()
