@@ -96,7 +96,9 @@ class DeployClient:
         ``objects`` and ``models`` (name to value; the same thing); ``artifacts`` (names of files
         the code writes); ``files`` (paths of files the code reads); ``exclude`` (names that the
         code reads and can do without); ``alias``; ``description``;
-        ``sample`` (inputs for a trial call); ``pool`` (``{"initial": 1, "max": 4}`` workers).
+        ``sample`` (inputs for a trial call); ``pool`` (``{"initial": 1, "max": 4}`` workers);
+        ``batchable`` (True: it takes a frame of any number of rows and answers each row by
+        itself, so that batches may hand it many records at once; a sample of rows proves it).
         What a function uses of its notebook (helpers, imports, models) travels with it.
 
         ``version=None``: the server gives a GUID. A version that is there already raises

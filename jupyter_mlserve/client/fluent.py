@@ -93,6 +93,11 @@ class ServiceDefinition:
         pool = {"initial": initial, "max": max}
         return self._set(pool={key: value for key, value in pool.items() if value is not None})
 
+    def batchable(self, batchable: bool = True) -> ServiceDefinition:
+        """The function takes a frame of any number of rows and answers each row by itself, so
+        that batches may hand it the rows of many records at once. Proven with a ``sample``."""
+        return self._set(batchable=batchable)
+
     def deploy(self, *, update: bool = False) -> Service:
         """Publish."""
         return self._client.deploy_service(

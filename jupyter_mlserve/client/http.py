@@ -12,6 +12,7 @@ import secrets
 import ssl
 import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 from types import TracebackType
 from typing import IO, Any
@@ -141,6 +142,36 @@ class Connection:
                     raise _connection_failed(error, method, path, self.address, seconds) from error
             except httpx.HTTPError as error:
                 raise _connection_failed(error, method, path, self.address, seconds) from error
+
+    @contextmanager
+    def stream(
+        self,
+        path: str,
+        *,
+        params: Mapping[str, str] | None = None,
+        headers: Mapping[str, str] | None = None,
+        timeout: float | None = None,
+    ) -> Iterator[httpx.Response]:
+        """The answer to a GET, to be read piece by piece; the connection ends with the block.
+
+        ``timeout`` is in seconds, for each piece. Raises what ``request`` raises; a connection
+        that breaks inside the block is a ``ConnectionFailed``, too.
+        """
+        seconds = self.timeout if timeout is None else timeout
+        try:
+            with self._http().stream(
+                "GET",
+                self.address.prefix + path,
+                params=params,
+                headers=headers,
+                timeout=httpx.Timeout(seconds, connect=CONNECT_SECONDS),
+            ) as response:
+                if response.status_code >= 300:
+                    response.read()
+                    raise error_of(response, self.address)
+                yield response
+        except httpx.HTTPError as error:
+            raise _connection_failed(error, "GET", path, self.address, seconds) from error
 
     def close(self) -> None:
         if self._client is not None and self._pid == os.getpid():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..contract.errors import BadRequest, Conflict, NotFound
+from ..contract.errors import BadRequest, Conflict, MLServeError, NotFound
 
 
 class WrongCall(BadRequest, TypeError, ValueError):
@@ -18,3 +18,19 @@ class NotInReply(NotFound, KeyError):
 
 class ReplyMismatch(Conflict, ValueError):
     """The reply of a service is not what the object that called it was told. Also a ValueError."""
+
+
+class NoSuchRecord(NotFound, IndexError):
+    """A batch has no record at this position. Also an IndexError."""
+
+
+class StillRunning(Conflict, TimeoutError):
+    """A batch was not finished within the time that was given. Also a TimeoutError."""
+
+
+class BatchFailed(MLServeError):
+    """A batch execution as a whole could not go on."""
+
+
+class SendingStopped(MLServeError):
+    """The sending of records was stopped by the sender."""

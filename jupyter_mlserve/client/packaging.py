@@ -13,6 +13,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..contract.batch import batchable as check_batchable
 from ..contract.errors import InvalidDefinition
 from ..contract.learn import to_json
 from ..contract.types import params_of
@@ -49,6 +50,7 @@ class Parts:
     description: str | None = None
     sample: Mapping[str, Any] | None = None
     pool: Mapping[str, int] | None = None
+    batchable: bool | None = None
 
     @classmethod
     def of(cls, given: Mapping[str, Any]) -> Parts:
@@ -84,6 +86,13 @@ def package(parts: Parts) -> Publishable:
     capture.body.update(labels(parts))
     if parts.pool is not None:
         capture.body["mlserve"]["pool"] = dict(parts.pool)
+    if parts.batchable is not None:
+        capture.body["mlserve"]["batchable"] = check_batchable(
+            parts.batchable,
+            capture.body["inputParameterDefinitions"],
+            capture.body["outputParameterDefinitions"],
+            capture.body.get("outputFileNames") or (),
+        )
     return capture
 
 
@@ -108,6 +117,8 @@ def package_update(parts: Parts, current: Mapping[str, Any]) -> Publishable:
         own["sample"] = sample_of(parts.sample)
     if parts.pool is not None:
         own["pool"] = dict(parts.pool)
+    if parts.batchable is not None:
+        own["batchable"] = parts.batchable
     if own:
         body["mlserve"] = own
     if not body:

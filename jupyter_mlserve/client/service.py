@@ -17,6 +17,7 @@ from typing import Any
 
 from ..contract.errors import InvalidInput, MLServeError
 from ..contract.types import type_text
+from .batch_service import Batches
 from .docs import call_doc, class_doc
 from .http import Connection, path_of
 from .misuse import WrongCall
@@ -37,7 +38,7 @@ class TypeName(str):
         return str(self)
 
 
-class Service:
+class Service(Batches):
     """A published version of a service. Made by ``DeployClient.get_service`` and ``deploy``."""
 
     # Set in the class that service_object makes for each version.
@@ -127,6 +128,9 @@ class Service:
                 "capabilities": "capabilities()",
                 "swagger": "swagger()",
                 "openapi": "openapi()",
+                "batch": "batch(records, parallel_count=10)",
+                "get_batch": "get_batch(execution_id)",
+                "list_batch_executions": "list_batch_executions()",
             },
         }
 

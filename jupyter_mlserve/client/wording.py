@@ -22,7 +22,7 @@ Words = list[tuple[re.Pattern[str], str | Callable[[re.Match[str]], str]]]
 
 # The keys of a definition, and the arguments they come from.
 _KEYS: Words = [
-    (re.compile(r"(?:The definition's )?\bmlserve\.(sample|pool)\b(?:\.(\w+))?"), _key),
+    (re.compile(r"(?:The definition's )?\bmlserve\.(sample|pool|batchable)\b(?:\.(\w+))?"), _key),
     (re.compile(r"\b(?:The definition's )?inputParameterDefinitions\b"), "inputs"),
     (re.compile(r"\b(?:The definition's )?outputParameterDefinitions\b"), "outputs"),
     (re.compile(r"\b(?:The definition's )?outputFileNames\b"), "artifacts"),
@@ -39,6 +39,7 @@ _OPTIONS: Words = [
     (re.compile(r"--exclude (\w+)"), r"exclude=['\1']"),
     (re.compile(r"with --exclude\b"), "in exclude=[...]"),
     (re.compile(r"\(--sample, sample=\)"), "(sample=)"),
+    (re.compile(r"\(--no-batchable, (batchable=False)\)"), r"(\1)"),
     (re.compile(r"\(%%?publish_\w+ --update, redeploy\(\), PATCH\)"), "(redeploy, or update=True)"),
     (re.compile(r"\(%%?publish_\w+(?: --update)?, (\w+)\)"), r"(\1)"),
     (re.compile(r"(?<=[ (])%%publish_service\b"), "deploy_service"),

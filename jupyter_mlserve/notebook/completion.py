@@ -10,6 +10,7 @@ remembered for some seconds: a slow or missing server costs completions, never t
 
 from __future__ import annotations
 
+import contextlib
 import re
 import threading
 import time
@@ -89,7 +90,8 @@ class Completion:
         kind = "cell" if match[1] == "%%" else "line"
         magic = self.shell.magics_manager.magics[kind].get(match[2])
         owner = getattr(magic, "__self__", None)
-        if type(owner).__module__ != __name__.rpartition(".")[0] + ".magics":
+        room = __name__.rpartition(".")[0]
+        if type(owner).__module__ not in (f"{room}.magics", f"{room}.batch_magic"):
             return None
         return getattr(magic, "parser", None)
 
@@ -108,6 +110,9 @@ class Completion:
         if option in actions and actions[option].nargs != 0:
             if magic == "publish_realtime" and option in ("-s", "--sample"):
                 return self._variables(is_frame)
+            if option == "--id":
+                version = value_after(words, _VERSIONED)
+                return self.services.batches(positionals(parser, words), version)
             if option == "--response":
                 return self._columns(words)
             return self._values(option, positionals(parser, words))
@@ -118,6 +123,8 @@ class Completion:
             return [(name, "service") for name in self.services.names()]
         if magic == "publish_realtime":
             return self._variables(is_model) if len(given) == 1 else []
+        if magic == "batch_service":
+            return self._variables(is_frame) if len(given) == 1 else []
         if magic == "consume_service":
             taken = {word.partition("=")[0] for word in words if "=" in word}
             version = value_after(words, _VERSIONED)
@@ -186,6 +193,24 @@ class Services:
         ]
         params = found[-1].get("inputParameterDefinitions") if found else None
         return [str(param["name"]) for param in params or ()]
+
+    def batches(self, given: Sequence[str], version: str | None) -> list[tuple[str, str]]:
+        """Ids of the batches of a version, the newest first."""
+        found: list[str] = []
+        known = self.versions(given[0]) if given else []
+
+        def ask() -> None:
+            with contextlib.suppress(Exception):
+                path = path_of("api", given[0], version or known[0], "batch")
+                found.extend(self._session.client.connection.request("GET", path, timeout=WAIT))
+
+        if known:
+            from ..client.http import path_of
+
+            asking = threading.Thread(target=ask, daemon=True)
+            asking.start()
+            asking.join(WAIT)
+        return [(one, "batch") for one in reversed(found)]
 
     def _services(self) -> list[Mapping[str, Any]]:
         changes = self._session.changes

@@ -20,8 +20,10 @@ _TYPES = (
     # Named too, because it has a text form of its own, which IPython would find before Service's.
     ("jupyter_mlserve.client.realtime_service", "RealtimeService"),
     ("jupyter_mlserve.client.response", "ServiceResponse"),
+    ("jupyter_mlserve.client.batch", "Batch"),
     ("jupyter_mlserve.notebook.manage", "ServiceList"),
 )
+_BATCH = ("jupyter_mlserve.client.batch", "Batch")
 
 
 def shown_as(thing: _T, card: Card) -> _T:
@@ -38,6 +40,10 @@ def card_of(thing: Any) -> Card:
     card = _CARDS.get(thing)
     if card is not None:
         return card
+    if hasattr(thing, "execution_id"):
+        from .batch import card_of_batch
+
+        return card_of_batch(thing)
     from . import card as cards
 
     if hasattr(thing, "raw_outputs"):
@@ -60,6 +66,8 @@ def register(shell: Any) -> None:
     for module, name in _TYPES:
         formatters["text/html"].for_type_by_name(module, name, _html)
         formatters["text/plain"].for_type_by_name(module, name, _text)
+    if getattr(shell, "kernel", None) is not None:
+        shell.display_formatter.ipython_display_formatter.for_type_by_name(*_BATCH, _live)
 
 
 def unregister(shell: Any) -> None:
@@ -67,6 +75,15 @@ def unregister(shell: Any) -> None:
     for module, name in _TYPES:
         for kind in ("text/html", "text/plain"):
             formatters[kind].pop(f"{module}.{name}", None)
+    shell.display_formatter.ipython_display_formatter.pop(".".join(_BATCH), None)
+
+
+def _live(batch: Any) -> None:
+    """A batch that runs is shown as it goes; others as cards (NotImplementedError)."""
+    from .batch import show_live
+
+    if not show_live(batch):
+        raise NotImplementedError
 
 
 def _html(thing: Any) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from . import displays
+from .batch_magic import BatchMagics
 from .completion import Completion
 from .magics import MLServeMagics
 from .session import Session
@@ -21,8 +22,8 @@ def load_ipython_extension(shell: Any) -> None:
     if getattr(shell, _LOADED, None) is not None:
         return
     session = Session(shell)
-    magics = MLServeMagics(shell, session)
-    shell.register_magics(magics)
+    magics = (MLServeMagics(shell, session), BatchMagics(shell, session))
+    shell.register_magics(*magics)
     shell.events.register("pre_run_cell", session.before_cell)
     shell.events.register("post_run_cell", session.after_cell)
     completion = Completion(shell, session)
@@ -41,8 +42,9 @@ def unload_ipython_extension(shell: Any) -> None:
     shell.events.unregister("post_run_cell", session.after_cell)
     completion.remove()
     displays.unregister(shell)
-    for kind, names in magics.magics.items():
-        for name in names:
-            shell.magics_manager.magics[kind].pop(name, None)
+    for one in magics:
+        for kind, names in one.magics.items():
+            for name in names:
+                shell.magics_manager.magics[kind].pop(name, None)
     session.disconnect()
     delattr(shell, _LOADED)

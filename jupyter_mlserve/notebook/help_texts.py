@@ -22,6 +22,12 @@ SAMPLE = (
     " DataFrame, the sample frame declares the columns"
 )
 POOL = "workers (processes) of this version"
+BATCHABLE = (
+    "the service takes a frame of any number of rows and answers each row by itself (one input, a"
+    " DataFrame; one output, a DataFrame or vector with a row for each; no files). Batches then"
+    " hand the rows of many records to one call. A sample of two rows or more proves it: its rows"
+    " must have the same answers together and apart"
+)
 REALTIME = """\
 The model is compiled to ONNX here, in the kernel, and proven: its answers must be the model's own
 on the sample, on rows with missing values, unseen categories and odd texts, and at the thresholds
@@ -41,4 +47,22 @@ In Python:
   client = DeployClient()
   model_bytes = serialize_model(pipeline, flats, response="rent")
   client.deploy_realtime("Rent", version="1.0", serialized_model=model_bytes)
+"""
+BATCH = """\
+The records are stored on the server before anything else, so nothing is lost when the kernel, the
+server or the connection goes. Interrupting the cell ends the watching, not the batch: the line
+that goes on with it is shown. A record that fails fails alone; how many did, and the first of
+their errors, is shown, and the column error of the results has all of them.
+
+Many rows travel as an Arrow stream by themselves, where pyarrow is installed and the service
+takes many rows in one call: realtime services, and those published with --batchable.
+
+In Python:
+  svc = DeployClient().get_service("TxService", version="1.0")
+  batch = svc.batch(cars, parallel_count=10).start()
+  out = batch.wait(progress=True).to_frame()
+  batch = svc.get_batch(batch.execution_id)     # later, or elsewhere
+  batch.results().execution(0).output("answer")
+  batch.download(0, destination="files")
+  batch.cancel()
 """

@@ -9,6 +9,7 @@ and pandas come with the first magic that needs them.
 
 from __future__ import annotations
 
+from argparse import BooleanOptionalAction
 from typing import Any
 
 from IPython.core.magic import Magics, cell_magic, line_magic, magics_class, no_var_expand
@@ -101,7 +102,8 @@ In Python:
         "-u",
         "--update",
         action="store_true",
-        help=say.UPDATE + " description, alias, artifacts and sample stay where none is given",
+        help=say.UPDATE
+        + " description, alias, artifacts, sample and --batchable stay where none is given",
     )
     @argument(
         "-n",
@@ -111,6 +113,7 @@ In Python:
     )
     @argument("--pool-initial", metavar="N", type=int, help=say.POOL + " that are started at once")
     @argument("--pool-max", metavar="N", type=int, help=say.POOL + " at most")
+    @argument("--batchable", action=BooleanOptionalAction, help=say.BATCHABLE)
     @cell_magic
     @plainly
     def publish_service(self, line: str, cell: str) -> Any:
@@ -286,6 +289,7 @@ In Python:
     @argument("-s", "--sample", metavar="INPUTS", help=say.SAMPLE)
     @argument("--pool-initial", metavar="N", type=int, help=say.POOL + " that are started at once")
     @argument("--pool-max", metavar="N", type=int, help=say.POOL + " at most")
+    @argument("--batchable", action=BooleanOptionalAction, help=say.BATCHABLE)
     @line_magic
     @plainly
     def update_service(self, line: str) -> Any:

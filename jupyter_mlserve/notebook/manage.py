@@ -46,7 +46,7 @@ def list_services(session: Session, name: str | None) -> ServiceList:
 def show_service(session: Session, options: argparse.Namespace) -> Service | Card:
     client = session.client
     try:
-        service = _service(client, options.name, options.version)
+        service = find_service(client, options.name, options.version)
     except (ServiceNotFound, VersionDeleted):
         # What is deleted still has a history.
         events = client.history(options.name, options.version) if options.history else []
@@ -65,7 +65,7 @@ def consume_service(session: Session, options: argparse.Namespace) -> ServiceRes
     inputs = {name: value(text, variables, name) for name, text in options.given.items()}
     if options.into is not None and not options.into.isidentifier():
         raise UsageError(f"--into takes the name of a variable, and {options.into!r} is none.")
-    service = _service(session.client, options.name, options.version)
+    service = find_service(session.client, options.name, options.version)
     if options.input is not None:
         inputs = {**_from_variable(service, options.input, variables), **inputs}
     _check_inputs(service, inputs)
@@ -155,7 +155,8 @@ def named(service: Service, error: BadRequest) -> BadRequest:
     return type(error)(f"{service.name} {service.version}: {error.message}", **error.details)
 
 
-def _service(client: DeployClient, name: str, version: str | None) -> Service:
+def find_service(client: DeployClient, name: str, version: str | None) -> Service:
+    """The version; if it is not there, the error says what may have been meant."""
     check_name(name)
     if version is not None:
         check_version(version)
@@ -241,6 +242,8 @@ def _update_body(options: argparse.Namespace, variables: Mapping[str, Any]) -> d
     pool = pool_of(options)
     if pool:
         ours["pool"] = pool
+    if options.batchable is not None:
+        ours["batchable"] = options.batchable
     if ours:
         body["mlserve"] = ours
     if not body:

@@ -88,6 +88,8 @@ def signature(body: Mapping[str, Any]) -> Facts:
         rows.append(("files", Mono(", ".join(body["outputFileNames"]))))
     if body.get("operationId"):
         rows.append(("operation", Mono(str(body["operationId"]))))
+    if (body.get("mlserve") or {}).get("batchable"):
+        rows.append(("batches", "one call answers the rows of many records (batchable)"))
     return Facts(rows)
 
 
@@ -100,7 +102,8 @@ def trial_parts(service: Service, trial: Mapping[str, Any]) -> list[Part]:
             return []
         took = seconds_text(trial.get("load_seconds"))
         text = f"loaded in a fresh worker{f' in {took}' if took else ''}"
-        return [Facts([("trial", f"{text}; not called, because no --sample was given")])]
+        loaded = Facts([("trial", f"{text}; not called, because no --sample was given")])
+        return [loaded, *_unproven(trial)]
     answers = [
         Mono(f"{name} = {json_text(value, 160)}")
         for name, value in (result.get("outputParameters") or {}).items()
@@ -110,11 +113,30 @@ def trial_parts(service: Service, trial: Mapping[str, Any]) -> list[Part]:
     files = [name for name, content in (result.get("outputFiles") or {}).items() if content]
     if files:
         rows.append(("wrote", Mono(", ".join(files))))
-    parts: list[Part] = [Facts(rows)]
+    proof = trial.get("batchable") or {}
+    if proof.get("proven"):
+        told = f"proven: the {proof['rows']:,} rows of the sample have the same answers"
+        rows.append(("batchable", f"{told} together and apart"))
+    parts: list[Part] = [Facts(rows), *_unproven(trial)]
     console = str(trial.get("console") or result.get("consoleOutput") or "")
     if console.strip():
         parts.append(Section("Printed", [Code(console)], brief=_first_line(console)))
     return parts
+
+
+def _unproven(trial: Mapping[str, Any]) -> list[Part]:
+    """A warning, if the author's word alone makes the version batchable."""
+    proof = trial.get("batchable")
+    if not proof or proof.get("proven"):
+        return []
+    return [
+        Note(
+            f"That each row is answered by itself was not proven: {proof.get('why')}. Give"
+            " --sample a frame of several rows. Until then batches rely on your word, and check"
+            " only that as many rows come back as were sent.",
+            "warning",
+        )
+    ]
 
 
 def _first_line(text: str) -> str:

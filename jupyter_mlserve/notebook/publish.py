@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from IPython.core.error import UsageError
 
+from ..contract.batch import batchable as check_batchable
 from ..contract.errors import InvalidDefinition
 from ..contract.names import check_alias, check_file_name, check_name, check_version
 from ..contract.types import params_of
@@ -154,6 +155,13 @@ def _complete(body: dict[str, Any], options: argparse.Namespace) -> None:
     pool = pool_of(options)
     if pool:
         ours["pool"] = pool
+    if options.batchable is not None:
+        ours["batchable"] = check_batchable(
+            options.batchable,
+            body["inputParameterDefinitions"],
+            body["outputParameterDefinitions"],
+            body.get("outputFileNames") or (),
+        )
     for part, key in ((body, "description"), (body, "operationId"), (ours, "sample")):
         if part.get(key) is None:
             part.pop(key, None)

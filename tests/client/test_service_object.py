@@ -210,6 +210,9 @@ def test_capabilities_have_the_keys_of_the_published_client(connection: Connecti
             "capabilities": "capabilities()",
             "swagger": "swagger()",
             "openapi": "openapi()",
+            "batch": "batch(records, parallel_count=10)",
+            "get_batch": "get_batch(execution_id)",
+            "list_batch_executions": "list_batch_executions()",
         },
     }
 

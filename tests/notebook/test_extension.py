@@ -17,6 +17,7 @@ MAGICS = {
         "list_services",
         "show_service",
         "consume_service",
+        "batch_service",
         "update_service",
         "rollback_service",
         "delete_service",

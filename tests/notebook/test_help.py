@@ -9,18 +9,27 @@ from typing import Any
 
 import pytest
 
+from jupyter_mlserve.client.batch import Batch
+from jupyter_mlserve.client.batch_response import BatchResponse
 from jupyter_mlserve.client.deploy import DeployClient
 from jupyter_mlserve.client.response import ServiceResponse
 from jupyter_mlserve.client.service import Service
+from jupyter_mlserve.notebook.batch_magic import BatchMagics
 from jupyter_mlserve.notebook.magics import MLServeMagics
 
-NAMES = sorted(
-    {name for kind in MLServeMagics.magics.values() for name in kind}  # type: ignore[attr-defined]
-)
+OWNERS = {
+    name: owner
+    for owner in (MLServeMagics, BatchMagics)
+    for kind in owner.magics.values()  # type: ignore[attr-defined]
+    for name in kind
+}
+NAMES = sorted(OWNERS)
+# What a method returns, where the next one is called on that.
+CHAINED = {"batch": Batch, "wait": Batch, "results": BatchResponse, "execution": ServiceResponse}
 
 
 def magic(name: str) -> Any:
-    return getattr(MLServeMagics, name)
+    return getattr(OWNERS[name], name)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -39,16 +48,22 @@ def test_every_magic_shows_how_to_do_the_same_in_python(name: str) -> None:
     _, found, code = magic(name).__doc__.partition("In Python:\n")
     assert found, f"{name} has no Python equivalent"
     tree = ast.parse(textwrap.dedent(code))
-    owners = {"client": DeployClient, "svc": Service, "reply": ServiceResponse}
+    owners = {
+        "client": DeployClient,
+        "svc": Service,
+        "reply": ServiceResponse,
+        "batch": Batch,
+    }
     called = 0
     for node in ast.walk(tree):
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
             target = node.func.value
-            owner = (
-                owners[target.id]
-                if isinstance(target, ast.Name)
-                else DeployClient  # DeployClient().method()
-            )
+            if isinstance(target, ast.Name):
+                owner = owners[target.id]
+            elif isinstance(target, ast.Call) and isinstance(target.func, ast.Attribute):
+                owner = CHAINED[target.func.attr]  # svc.batch(...).start()
+            else:
+                owner = DeployClient  # DeployClient().method()
             assert hasattr(owner, node.func.attr), f"{owner.__name__}.{node.func.attr}"
             called += 1
     assert called or "DeployClient(" in code
