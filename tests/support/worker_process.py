@@ -125,6 +125,19 @@ class RunningWorker:
         assert frame is not None, self.said()
         return json.loads(frame[0]), json.loads(frame[1] or b"{}")
 
+    def ask(self, header: Json, body: bytes) -> tuple[Json, bytes]:
+        """Header and body of the reply to any frame."""
+        send_frame(self.sock, header, body)
+        frame = self._reader.read()
+        assert frame is not None, self.said()
+        return json.loads(frame[0]), bytes(frame[1])
+
+    def block(self, lines: list[Any], **header: Any) -> tuple[Json, list[Json]]:
+        """Header and results of a block of records; bytes among them are sent as they are."""
+        body = b"\n".join(x if isinstance(x, bytes) else json.dumps(x).encode() for x in lines)
+        found, results = self.ask({"op": "block", "budget": 60.0, **header}, body)
+        return found, [json.loads(line) for line in results.splitlines()]
+
     def output(self, body: bytes | Json) -> Any:
         """The only output of a call that must succeed."""
         header, result = self.call(body)
