@@ -29,7 +29,7 @@ from jupyter_mlserve.web.batch.settings import BatchSettings
 from jupyter_mlserve.web.batch.traits import BatchTraits
 from jupyter_mlserve.web.node import Settings
 
-HEAVY = ("dill", "pandas", "numpy", "sklearn", "cloudpickle", "pyarrow", "PIL", "msgspec")
+HEAVY = ("dill", "pandas", "numpy", "sklearn", "cloudpickle", "pyarrow", "PIL")
 HEAVY += ("onnx", "onnxruntime", "skl2onnx", "google", "vaderSentiment")
 ARROW = "application/vnd.apache.arrow.stream"
 
