@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import random
+import shutil
 import stat
 import threading
 import tracemalloc
@@ -404,6 +405,27 @@ def test_results_of_what_was_removed(files: BatchFiles) -> None:
 
 
 # Ends
+
+
+def test_what_is_removed_is_gone_at_once(
+    files: BatchFiles, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever is stopped while deleting its many files leaves no execution with half of them."""
+    id = stored(files, LINES)
+    seen = []
+
+    def stop(path: Any, **named: Any) -> None:
+        seen.append(sorted(entry.name for entry in Path(path).iterdir()))
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(shutil, "rmtree", stop)
+    with pytest.raises(KeyboardInterrupt):
+        files.remove(id)
+    assert seen == [["index", "input", "lock", "results"]], "all of it is still there"
+    assert not files.folder(id).exists()
+    monkeypatch.undo()
+    files.sweep(set)
+    assert [path.name for path in files.root.rglob("*")] == ["removed"]
 
 
 def test_a_sweep_removes_what_nobody_knows(files: BatchFiles, catalog: Catalog) -> None:
