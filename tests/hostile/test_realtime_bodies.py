@@ -210,7 +210,8 @@ def test_our_own_openapi_document_drives_the_service(
                 operation["requestBody"]["content"].pop(ARROW)
     schema = schemathesis.openapi.from_dict(document)
     operations = [result.ok() for result in schema.get_all_operations()]
-    (scoring,) = [operation for operation in operations if operation.method.upper() == "POST"]
+    posts = [operation for operation in operations if operation.method.upper() == "POST"]
+    (scoring,) = [operation for operation in posts if "batch" not in operation.path]
     checks = CHECKS.get_by_names(
         ["not_a_server_error", "status_code_conformance", "response_schema_conformance"]
     )

@@ -239,7 +239,7 @@ def test_a_notebook_has_a_bar_that_leaves_a_card_behind(server: RunningServer) -
         front = Watched(client)
         assert front.run("%load_ext jupyter_mlserve")["status"] == "ok"
         assert front.run(line[0])["status"] == "ok"
-        assert "32" not in front.text
+        assert "of 32" not in front.text
         assert "1 of 3 records failed" in front.text
         assert front.run("assert len(out) == 3")["status"] == "ok"
 

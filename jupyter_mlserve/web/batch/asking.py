@@ -27,6 +27,9 @@ LOST_TOGETHER, LOST_ALONE = 3, 20
 # Seconds between the attempts to load a version; after the last one the execution has failed.
 LOAD_WAITS = (4.0, 8.0, 16.0, 30.0)
 
+# A wait of so many seconds is told.
+LONG = 5.0
+
 
 class Broken(Exception):
     """The execution cannot go on; the sentence says why."""
@@ -54,6 +57,9 @@ class Asker:
         self._spec = lambda: core.spec(state)
         self._not_before = 0.0
         self._load_failures = 0
+        self._said = ""
+        # Called with the reason when it has to wait for long, and with "" when it goes on.
+        self.told: Callable[[str], None] = lambda message: None
 
     async def ask(self, span: Span, body: bytes, unwanted: Callable[[], bool]) -> Reply | None:
         """The answer to a portion; None when it is ``unwanted`` before it is begun.
@@ -70,9 +76,11 @@ class Asker:
                 reply = await self._node.call(self.key, body, self._spec, media, self._block)
             except MLServeError as exc:  # its parts are not there, or the store is not
                 reply = error_reply(exc)
+                reply.header["stage"] = "load"
             word = verdict(reply)
             if word == DONE:
                 self._load_failures = 0
+                self._say("")
                 reply.header.setdefault("seconds", time.monotonic() - began)
             if word == LOST:
                 span.lost += 1
@@ -80,6 +88,8 @@ class Asker:
                     return reply
             if word in (LOST, BUSY):
                 seconds = float(reply.header.get("retry_after") or 1.0)
+                if seconds >= LONG:
+                    self._say(message_of(reply))
                 await _wait(min(max(seconds, 0.05), 60.0), unwanted)
             elif word == UNLOADED:
                 self._cannot_load(reply, began)
@@ -92,8 +102,14 @@ class Asker:
             return  # several were told the same
         if self._load_failures >= len(LOAD_WAITS):
             raise Broken(message_of(reply))
+        self._say(message_of(reply))
         self._not_before = time.monotonic() + LOAD_WAITS[self._load_failures]
         self._load_failures += 1
+
+    def _say(self, message: str) -> None:
+        if message != self._said:
+            self._said = message
+            self.told(message)
 
 
 async def _wait(seconds: float, unwanted: Callable[[], bool]) -> None:

@@ -154,10 +154,11 @@ class Engine:
         self._tell(self)
         seconds = self._settings.chunk_seconds
         self.asker = await self._threaded(Asker, self._core, execution, self.parallel, seconds)
+        self.asker.told = self._waits
         self._label, self._owner = self.asker.label, self.asker.owner
         done = await self._threaded(executions.chunks, self.id)
         await self._threaded(files.tidy, self.id, done)
-        self._sizes = Sizes(execution, self.parallel, seconds)
+        self._sizes = Sizes(execution, self.parallel, seconds, self.asker.realtime)
         piece = execution.piece if execution.format == ARROW else 0
         self._todo = Todo(execution.total, done, piece)
         plan = plan_of(self.asker.definition)

@@ -9,14 +9,20 @@ from logging import Logger
 
 from ...contract.errors import MLServeError, NotFound
 from ...store.batches import BatchFiles, Executions
+from ...store.batches.files import YOUNG_SECONDS
 
-# Seconds between two looks, and before the first one, when there is more important work to do.
-EVERY, FIRST = 600.0, 5.0
+# Seconds between two looks.
+EVERY = 600.0
+# How old (seconds) what is left of an upload must be to be removed: at the start of a server, when
+# it is most likely that of the one before, and later.
+YOUNG_AT_START = 1.0
 # Removed in one go; more follow in the next.
 PORTION = 100
 
 
-def sweep(executions: Executions, files: BatchFiles, retention: float) -> tuple[int, int]:
+def sweep(
+    executions: Executions, files: BatchFiles, retention: float, young: float = YOUNG_SECONDS
+) -> tuple[int, int]:
     """Remove what ended more than ``retention`` seconds ago (0: nothing), and files that are left
     of uploads and deletions which a kill ended. Blocks. Returns how many there were of each."""
     expired = 0
@@ -27,20 +33,22 @@ def sweep(executions: Executions, files: BatchFiles, retention: float) -> tuple[
                 expired += 1
             with suppress(NotFound):
                 files.remove(id)
-    return expired, len(files.sweep(executions.known))
+    return expired, len(files.sweep(executions.known, young))
 
 
 async def sweeping(
     executions: Executions, files: BatchFiles, retention: float, log: Logger
 ) -> None:
     """Do it again and again."""
-    wait = FIRST
+    young = YOUNG_AT_START
     while True:
-        await asyncio.sleep(wait)
         try:
-            expired, left = await asyncio.to_thread(sweep, executions, files, retention)
+            expired, left = await asyncio.to_thread(sweep, executions, files, retention, young)
         except MLServeError as exc:
             log.warning("could not remove old batch executions: %s", exc)
+            expired = left = 0
+        except Exception:
+            log.exception("could not remove old batch executions")
             expired = left = 0
         if expired or left:
             log.info(
@@ -50,4 +58,5 @@ async def sweeping(
                 left,
             )
         # A short retention deserves more frequent looks.
-        wait = 1.0 if expired >= PORTION else min(EVERY, max(retention or EVERY, 1.0))
+        await asyncio.sleep(1.0 if expired >= PORTION else min(EVERY, max(retention or EVERY, 1.0)))
+        young = YOUNG_SECONDS

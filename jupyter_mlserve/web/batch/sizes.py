@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from ...store.batches.models import Execution
+from ...store.batches.models import ARROW, Execution
 
 # Bytes of the records of one call.
 MAX_BODY = 4 * 1024**2
 # Records of one call, whatever they take.
 MAX_RECORDS = 200_000
-# A call for less work (seconds) than this costs more than it does.
-LEAST_SECONDS = 0.02
+# The same for realtime services, as lines and as rows: measured, more gains nothing there.
+MAX_LINES, MAX_ROWS = 4_096, 65_536
+# A call for less work (seconds) than this costs more than it does; and, for rows of realtime
+# services, a call of fewer pieces.
+LEAST_SECONDS, LEAST_PIECES = 0.02, 4
 # The next portion is at most so many times the last one: one record says little of the others.
 GROWTH = 16
 
@@ -17,12 +20,21 @@ GROWTH = 16
 class Sizes:
     """Portions that take ``seconds``, by what those before took."""
 
-    def __init__(self, execution: Execution, parallel: int, seconds: float) -> None:
+    def __init__(
+        self, execution: Execution, parallel: int, seconds: float, realtime: bool = False
+    ) -> None:
         self._seconds = seconds
         self._parallel = parallel
-        self._unit = execution.piece if execution.format == "arrow" else 1
         self._cost = 0.0  # seconds of a record
-        self._seen = 0  # records of the largest portion that was measured
+        self._least, self._most = 1, MAX_RECORDS
+        arrow = execution.format == ARROW
+        if realtime:
+            self._most = MAX_ROWS if arrow else MAX_LINES
+        if arrow:
+            self._least = execution.piece * (LEAST_PIECES if realtime else 1)
+        # The realtime process feels its way itself, so that its first portion may be large.
+        self._first = MAX_LINES if realtime and not arrow else self._least
+        self._seen = self._first  # records of the largest portion that was measured
         total = max(1, execution.total)
         self._fit = max(1, int(MAX_BODY * total / max(1, execution.input_bytes)))
 
@@ -34,9 +46,10 @@ class Sizes:
 
     def next(self, left: int) -> int:
         """Records of the next portion, of so many that are left."""
+        fair = left // (2 * self._parallel)
         if not self._cost:
-            return self._unit
+            return max(1, self._least, min(self._first, fair, self._fit))
         most = int(self._seconds / self._cost)
         # At the end all workers should end at about the same time.
-        fair = max(left // (2 * self._parallel), int(LEAST_SECONDS / self._cost))
-        return max(1, min(most, fair, self._fit, MAX_RECORDS, self._seen * GROWTH))
+        fair = max(fair, int(LEAST_SECONDS / self._cost), self._least)
+        return max(1, min(most, fair, self._fit, self._most, self._seen * GROWTH))

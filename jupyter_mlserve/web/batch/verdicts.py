@@ -23,7 +23,10 @@ def verdict(reply: Reply) -> str:
         return LOST
     if reply.status in (429, 503):
         return BUSY
-    # A version that cannot be loaded is tried again after a time, which the reply names.
+    # What cannot be loaded says nothing of the records; a worker's reply then names a time after
+    # which to try again.
+    if reply.header.get("stage") == "load":
+        return UNLOADED
     if error == "BundleCorrupt" or (error == "WorkerLost" and "retry_after" in reply.header):
         return UNLOADED
     if error == "WorkerLost":
