@@ -7,6 +7,8 @@ from another process, too: ``service.get_batch(execution_id)``.
 
 from __future__ import annotations
 
+import io
+import json
 import os
 import time
 import uuid
@@ -26,7 +28,7 @@ from ..contract.errors import (
 )
 from ..contract.realtime_schemas import ARROW
 from .batch_files import save, save_stream
-from .batch_frame import fits_arrow, frame_of_arrow, frame_of_results, with_index
+from .batch_frame import Pieces, fits_arrow, frame_of_arrow, frame_of_results, with_index
 from .batch_records import Wanted
 from .batch_response import BatchResponse, RecordResponse, State
 from .batch_upload import ARROW_ROWS, SUFFIXES, Upload, rows_text
@@ -39,12 +41,10 @@ from .response import html_table
 if TYPE_CHECKING:
     from .service import Service
 
-# The server splits the upload into records before it answers.
+# The server splits the upload into records before it answers (seconds).
 START_SECONDS = 1800.0
 # Waits before an upload whose connection broke is sent again (seconds).
 AGAIN = (0.5, 1.0, 2.0, 4.0, 8.0)
-# Results that are fetched at a time for a frame.
-FRAME_PAGE = 10_000
 
 Told = Callable[[Progress], object]
 
@@ -82,14 +82,9 @@ class Batch:
         return f"{self._service.url}/batch/{self._id}"
 
     @property
-    def sent(self) -> float:
-        """The part of the records that has left, 0 to 1."""
-        return self._upload.sent if self._upload is not None else 1.0
-
-    def stop_sending(self) -> None:
-        """End a ``start()`` that runs in another thread, if its records have not all left."""
-        if self._upload is not None:
-            self._upload.stopped = True
+    def upload(self) -> Upload | None:
+        """What ``start()`` sends, and how much of it has left; None after the start."""
+        return self._upload
 
     @property
     def last(self) -> Progress | None:
@@ -291,13 +286,12 @@ class Batch:
                     return frame_of_arrow(response.iter_bytes())
             except UnsupportedMedia:
                 pass  # a server without pyarrow
-        return frame_of_results(self._pages(), outputs, rows=rows)
+        return frame_of_results(self._replies(), outputs, rows=rows)
 
-    def _pages(self) -> Iterator[Iterator[tuple[int, Mapping[str, Any]]]]:
-        offset = 0
-        while found := self._fetch(offset, FRAME_PAGE):
-            yield ((offset + place, body) for place, body in enumerate(found))
-            offset += len(found)
+    def _replies(self) -> Iterator[tuple[int, Mapping[str, Any]]]:
+        with self._stream("lines") as response:
+            for position, line in enumerate(io.BufferedReader(Pieces(response.iter_bytes()))):
+                yield position, json.loads(line)
 
     def _stream(self, format: str, headers: Mapping[str, str] | None = None) -> Any:
         params = {"format": format}

@@ -16,18 +16,17 @@ _SIMPLE = frozenset({"numeric", "integer", "logical", "character"})
 
 
 def frame_of_results(
-    pages: Iterable[Iterable[tuple[int, Json]]], outputs: Params, *, rows: bool = False
+    replies: Iterable[tuple[int, Json]], outputs: Params, *, rows: bool = False
 ) -> Any:
     """The frame, and the positions of its rows' records.
 
-    ``pages``: of (position, WebServiceResult); ``rows``: each record was one row of many.
+    ``replies``: position and WebServiceResult; ``rows``: each record was one row of many.
     """
     import pandas as pd
 
     columns = Columns(outputs, rows)
-    for page in pages:
-        for position, body in page:
-            columns.add(position, body)
+    for position, body in replies:
+        columns.add(position, body)
     made = {name: columns.series(name) for name in columns.cells}
     made[ERROR] = pd.Series(columns.errors, dtype=object)
     return pd.DataFrame(made), columns.records

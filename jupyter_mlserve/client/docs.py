@@ -46,7 +46,8 @@ def class_doc(call_name: str, definition: Json) -> str:
             *_realtime_frames(definition),
             "",
         ]
-    lines.append(f"Call it with .{call_name}(...); .capabilities() and .swagger() describe it.")
+    lines.append(f"Call it with .{call_name}(...), and with many records in the background with")
+    lines.append(".batch(records).start(); .capabilities() and .swagger() describe it.")
     return "\n".join(lines)
 
 

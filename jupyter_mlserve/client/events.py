@@ -74,9 +74,10 @@ class Progress:
         words = [f"{self.completed:,} of {self.total:,} records"]
         if self.failed:
             words.append(f"{self.failed:,} failed")
-        if not self.finished and self.rate:
+        going = self.connected and not self.finished
+        if going and self.rate:
             words.append(f"{rate_text(self.rate)} records/s")
-        if not self.finished and self.seconds_left is not None:
+        if going and self.seconds_left is not None:
             words.append(f"{duration_text(self.seconds_left)} left")
         if not self.connected:
             words.append("waiting for the server to answer")

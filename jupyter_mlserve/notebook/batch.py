@@ -99,6 +99,7 @@ def _records(session: Session, text: str) -> Any:
 def _start(session: Session, batch: Batch, quiet: bool) -> None:
     """Send the records, and show how it goes once that has taken a while. Ctrl-C ends it."""
     failed: list[BaseException] = []
+    upload = batch.upload
 
     def run() -> None:
         try:
@@ -112,14 +113,14 @@ def _start(session: Session, batch: Batch, quiet: bool) -> None:
     try:
         thread.join(PATIENCE)
         while thread.is_alive():
-            sent = batch.sent
-            if not quiet and sent < 1:
-                progress.show("Sending the records", sent)
+            if not quiet and upload is not None and upload.sent < 1:
+                progress.show("Sending the records", upload.sent)
             elif not quiet:
                 progress.show("The server stores the records")
             thread.join(0.1)
     except KeyboardInterrupt:
-        batch.stop_sending()
+        if upload is not None:
+            upload.stopped = True
         progress.finish()
         name = batch.service.name
         raise Interrupted(
