@@ -211,8 +211,11 @@ def test_two_servers_over_one_folder_share_the_work(tmp_path: Path) -> None:
         beside = Batches(second, square.service)
         assert beside.status(id)["state"] == "InProgress"
         first.kill()
-        # It looks for what others left behind now and then, and when it gets work itself.
-        beside.start([{"x": 1.0}])
+        # It looks by itself, every few seconds, for what others left behind.
+        killed = time.monotonic()
+        after = beside.status(id)["completedItemCount"]
+        beside.wait(id, until=lambda status: status["completedItemCount"] > after)
+        assert time.monotonic() - killed < 12
         status = beside.wait(id, 45)
         assert (status["state"], status["failedItemCount"]) == ("Complete", 0)
         answers = [result["outputParameters"]["y"] for result in beside.results(id)]

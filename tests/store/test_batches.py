@@ -26,6 +26,7 @@ from jupyter_mlserve.store.batches.holders import is_dead
 
 Define = Callable[..., dict[str, Any]]
 ME = "here:1:2:3"
+AN_ID = "0d0111e1-69ed-4efa-9175-55ea5d8b4c65"
 OTHER = "there:1:2:3"
 EARLY = datetime(2020, 1, 1, tzinfo=timezone.utc)
 
@@ -103,7 +104,7 @@ def test_lists_are_oldest_first_and_of_one_user(executions: Executions) -> None:
 
 
 @pytest.mark.parametrize(
-    "id", ["", "x", "../../etc", "\0", "\ud800", "A" * 36, f"{new_id()}\n", new_id().upper(), 7]
+    "id", ["", "x", "../../etc", "\0", "\ud800", "A" * 36, f"{AN_ID}\n", AN_ID.upper(), 7]
 )
 def test_what_is_no_id_is_not_found(executions: Executions, id: Any) -> None:
     with pytest.raises(NotFound, match="There is no batch execution") as error:

@@ -46,6 +46,7 @@ class Version:
         self.spec = spec
         self.label = f"{spec['name']} {spec['version']}"
         self.record = record_of(state_id)
+        self.block_record = record_of(state_id, block=True)
         self.scorer: Scoring | None = None
         self.size = 0  # bytes
         self.loading = False

@@ -14,7 +14,7 @@ from ..block import Block
 from ..client import ComputeNode, Reply, SpecSource
 from ..connection import Spec, error_reply
 from .config import RealtimeConfig
-from .flight import crashed
+from .flight import BLOCK, crashed
 
 __all__ = ["RealtimeConfig", "RealtimeNode"]
 
@@ -22,6 +22,10 @@ _CRASHES = 3  # a version that had its part in so many crashes
 _WITHIN = 600.0  # of the last seconds
 _HELD_BACK = 60.0  # is refused for so many seconds; after each further crash for twice as long
 _LONGEST = 3600.0
+# The records of a batch that stop the process are found one by one, which takes a few crashes for
+# each. Its calls are innocent of that; its blocks wait, from so many crashes on, so that other
+# versions are disturbed once in _HELD_BACK seconds.
+_BLOCK_CRASHES = 6
 
 
 class RealtimeNode(ComputeNode):
@@ -57,7 +61,8 @@ class RealtimeNode(ComputeNode):
         super().__init__(found, log)
         self.budget = found.model_memory
         self._crashes: dict[str, list[float]] = {}
-        # State id -> until when it is refused (monotonic seconds).
+        # State id, with BLOCK behind it for its blocks -> until when it is refused (monotonic
+        # seconds).
         self._held: dict[str, float] = {}
         # State id -> when the process is known to have stopped because of it (monotonic seconds).
         self._culprits: dict[str, float] = {}
@@ -82,7 +87,10 @@ class RealtimeNode(ComputeNode):
         loaded, whatever the records are.
         """
         if self._held:
-            wait = self._held.get(state_id, 0.0) - time.monotonic()
+            until = self._held.get(state_id, 0.0)
+            if block is not None:
+                until = max(until, self._held.get(state_id + BLOCK, 0.0))
+            wait = until - time.monotonic()
             if wait > 0:
                 return error_reply(
                     Unavailable(
@@ -121,7 +129,7 @@ class RealtimeNode(ComputeNode):
     async def status(self) -> dict[str, Any]:
         """``running, pid, restarts, sessions`` (loaded models), ``bytes`` they take, ``budget``
         (bytes), ``calls``, ``busy``, ``queue`` (calls), ``blocks`` (running
-        or waiting), ``held_back`` (versions refused after crashes) and
+        or waiting), ``held_back`` (versions, or their blocks, refused after crashes) and
         ``versions``, a list of those that are loaded or waited for."""
         now = time.monotonic()
         held = sum(until > now for until in self._held.values())
@@ -131,28 +139,34 @@ class RealtimeNode(ComputeNode):
         """Which version is to blame? One that had its part too often is held back."""
         now = time.monotonic()
         states, certain = crashed(root)
-        for state_id in states:
+        for key in states:
+            state_id, block = key.removesuffix(BLOCK), key.endswith(BLOCK)
             if certain:
                 self._culprits[state_id] = now
-            times = [when for when in self._crashes.get(state_id, []) if now - when < _LONGEST * 2]
+            times = [when for when in self._crashes.get(key, []) if now - when < _LONGEST * 2]
             times.append(now)
-            self._crashes[state_id] = times
+            self._crashes[key] = times
+            most = _BLOCK_CRASHES if block else _CRASHES
             recent = sum(now - when < _WITHIN for when in times)
-            again = len(times) - _CRASHES
-            if recent >= _CRASHES or (again >= 0 and state_id in self._held):
-                seconds = min(_LONGEST, _HELD_BACK * 2 ** max(again, 0))
-                self._held[state_id] = now + seconds
+            again = len(times) - most
+            if recent >= most or (again >= 0 and key in self._held):
+                # Blocks do not wait for longer each time: many records may be at fault.
+                seconds = _HELD_BACK if block else min(_LONGEST, _HELD_BACK * 2 ** max(again, 0))
+                self._held[key] = now + seconds
                 self.log.error(
-                    "The realtime process stopped %d times while it scored or loaded state %s; "
-                    "that is not called for %.0f seconds.",
+                    "The realtime process stopped %d times while it scored or loaded %sstate %s; "
+                    "%s not called for %.0f seconds.",
                     len(times),
+                    "batches of " if block else "",
                     state_id,
+                    "they are" if block else "that is",
                     seconds,
                 )
 
     async def retire(self, state_id: str) -> None:
         """No new calls for the state; its model is unloaded when those in flight have ended."""
-        self._crashes.pop(state_id, None)
-        self._held.pop(state_id, None)
+        for key in (state_id, state_id + BLOCK):
+            self._crashes.pop(key, None)
+            self._held.pop(key, None)
         self._culprits.pop(state_id, None)
         await super().retire(state_id)

@@ -19,6 +19,8 @@ _CRASH = "crash"
 _ENDED = "ended"
 _SIZE = 512  # bytes of a slot: thread, length of the state's id, the id
 _HEAD = struct.Struct("!QB")
+# Behind the id of a state whose block of records is scored, rather than a call.
+BLOCK = "\n"
 _THREAD = re.compile(r"^Current thread 0x([0-9a-f]+)", re.MULTILINE)
 
 
@@ -56,14 +58,16 @@ class Recorder:
             (self._folder / _ENDED).write_bytes(record)
 
 
-def record_of(state_id: str) -> bytes:
+def record_of(state_id: str, block: bool = False) -> bytes:
     """What :meth:`Recorder.begin` writes; empty for ids too long to be recorded."""
-    data = state_id.encode()
+    data = (state_id + BLOCK if block else state_id).encode()
     return bytes([len(data)]) + data if len(data) < 256 else b"\0"
 
 
 def crashed(folder: Path) -> tuple[list[str], bool]:
     """The states that the process in ``folder`` died of, as far as one can tell; is it certain?
+
+    With :data:`BLOCK` behind those of which a block was scored.
 
     One, for certain, if it ended itself or the crash was in a thread that worked for one; else all
     that were being worked for.

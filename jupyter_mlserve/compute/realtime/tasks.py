@@ -59,7 +59,7 @@ class RunBlock:
             options.terminate = True
 
         call.slot = slot
-        slot.begin(call.version.record, call.deadline, cancel, call)
+        slot.begin(call.version.block_record, call.deadline, cancel, call)
         start = time.thread_time()
         result: Lines | bytes | BaseException
         try:

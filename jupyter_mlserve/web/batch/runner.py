@@ -34,7 +34,7 @@ T = TypeVar("T")
 LEASE, RENEW = 30.0, 10.0
 # Seconds between two looks for executions that another server has left: while some wait or are
 # worked on, and otherwise.
-SOON, LATER = 1.0, 15.0
+SOON, LATER = 1.0, 5.0
 # Seconds between two looks whether the versions that are worked on were deleted.
 TEND = 1.0
 # Threads for the files and rows of executions; the server's own are for its requests.

@@ -336,6 +336,24 @@ def test_records_that_stop_the_process_are_known(
     assert values(realtime.run(send(realtime, "beside", lines(0.0)))) == [2.0]
 
 
+def test_records_that_stop_the_process_do_not_make_calls_wait(
+    realtime: RealtimeDriver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each is found by a few crashes. From many on the blocks wait, so that others have peace."""
+    monkeypatch.setattr(client, "_BACKOFF", (0.0,))
+    monkeypatch.setattr(realtime_client, "_BLOCK_CRASHES", 4)
+    realtime.publish(deadly(), "deadly")
+    kinds = []
+    for _ in range(5):
+        reply = realtime.run(send(realtime, "deadly", lines(1.0)))
+        kinds.append((reply.status, body_of(reply)["exceptionType"]))
+    assert kinds == [(500, "WorkerLost")] * 4 + [(503, "Unavailable")]
+    assert 50 < reply.header["retry_after"] <= 60
+    assert realtime.status()["held_back"] == 1
+    # A call is not held back: it is made.
+    assert body_of(realtime.call("deadly"))["exceptionType"] == "ComputeLost"
+
+
 # Whose turn it is
 
 
