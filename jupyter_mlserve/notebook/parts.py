@@ -132,8 +132,8 @@ def _unproven(trial: Mapping[str, Any]) -> list[Part]:
     return [
         Note(
             f"That each row is answered by itself was not proven: {proof.get('why')}. Give"
-            " --sample a frame of several rows. Until then batches rely on your word, and check"
-            " only that as many rows come back as were sent.",
+            " --sample a frame of several rows. Until then batches rely on your word, and try it"
+            " only with the first record that each worker gets.",
             "warning",
         )
     ]

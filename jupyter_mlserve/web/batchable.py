@@ -64,9 +64,9 @@ async def proven(
     """The trial with what was proven: ``{"proven": bool, "rows": int, "why": str}``.
 
     The worker of the trial is called with the halves of the sample, and with its last row.
-    Without two rows nothing can be proven, and the trial says so: batches check the number of
-    rows of every answer all the same. ``failed`` makes the error of a call that had no chance.
-    Raises TrialFailed naming the first difference.
+    Without two rows nothing can be proven, and the trial says so: each worker looks itself, at the
+    first record that a batch gives it together with others. ``failed`` makes the error of a call
+    that had no chance. Raises TrialFailed naming the first difference.
     """
     why = unproven(definition)
     if why:

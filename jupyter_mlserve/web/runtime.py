@@ -8,7 +8,9 @@ import sys
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from ..contract.definition import Definition
 from ..contract.realtime_definition import REALTIME
+from .batchable import unproven
 
 Json = dict[str, Any]
 
@@ -84,4 +86,6 @@ def load_spec(definition: Mapping[str, Any], path: Callable[[str], Any]) -> Json
     }
     if own.get("pool"):
         spec["pool"] = own["pool"]
+    if own.get("batchable") and unproven(Definition.from_json(definition)):
+        spec["prove"] = True  # by the first records that a worker gets together
     return spec

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import sys
 
+from .alike import alike, settle
 from .columns import cells_of, table_of
 from .describe import EXPECTED, InputError, type_name, with_article
 from .inputs import INT_MAX
@@ -46,12 +47,15 @@ def score(worker: Worker, program: Program, body: Any) -> Reply:
         and outputs[0]["type"] in ("data.frame", "vector")
     ):
         return _unsupported(f"{program.label} does not take one frame and answer with one.")
+    if program.apart:
+        return _unsupported(f"{program.label} does not answer each row by itself.")
     try:
         table = _read(pa, body)
         rows = table.num_rows
         values = {str(inputs[0]["name"]): _frame(pa, inputs[0], table)}
     except Exception as exc:
         return input_failure(exc), b""
+    first = table.slice(0, 1) if rows > 1 and program.prove else None
     del table
     name = str(outputs[0]["name"])
     stray = worker.stray()
@@ -67,6 +71,10 @@ def score(worker: Worker, program: Program, body: Any) -> Reply:
         except Exception as exc:
             error = call_failure(exc)[0]
         else:
+            if first is not None:
+                said = settle(program, _alone(pa, worker, program, run, first, result))
+                if said:
+                    return _unsupported(said)
             if len(result) > worker.result_limit:
                 from .serve import too_large
 
@@ -79,6 +87,23 @@ def score(worker: Worker, program: Program, body: Any) -> Reply:
     if text:
         header["console"] = text
     return header, result
+
+
+def _alone(
+    pa: Any, worker: Worker, program: Program, run: Any, first: Any, together: bytes
+) -> bool:
+    """Whether the first row is answered alone as it was together with the others."""
+    given, wanted = program.spec["inputs"][0], program.spec["outputs"][0]
+    values = {str(given["name"]): _frame(pa, given, first)}
+    error, _, found, _, _, _ = worker.execute(run, values)
+    if error is not None:
+        return False
+    try:
+        alone = _write(pa, wanted, found, 1)
+    except Exception:
+        return False
+    one, other = (pa.ipc.open_stream(each).read_all().slice(0, 1) for each in (alone, together))
+    return alike(one.to_pydict(), other.to_pydict())
 
 
 def _unsupported(message: str) -> Reply:

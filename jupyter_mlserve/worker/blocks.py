@@ -111,7 +111,7 @@ class Records:
             from .rows import Rows
 
             self._rows = Rows(self._worker, self._program)
-        return self._rows.possible
+        return self._rows.possible and not self._program.apart
 
 
 def next_line(body: bytes, start: int) -> Tuple[int, bytes]:

@@ -45,6 +45,9 @@ class Program:
     def __init__(self, spec: Spec, main: types.ModuleType) -> None:
         self.spec = spec
         self.label = f"{spec['name']} {spec['version']}"
+        # Of a version whose function takes the rows of many records: whether it has still to be
+        # seen that it answers each by itself, and whether it was seen that it does not.
+        self.prove, self.apart = bool(spec.get("prove")), False
         self._ns: Dict[str, Any] = main.__dict__
         self._loop: Any = None
         self._loop_tasks: Any = ()

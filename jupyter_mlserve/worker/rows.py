@@ -12,6 +12,7 @@ import json
 import time
 from itertools import chain
 
+from .alike import alike, settle
 from .blocks import next_line
 from .inputs import INT_MAX, INT_MIN, parse_json
 from .outputs import dump_json
@@ -124,7 +125,7 @@ class Rows:
         waiting = [[part for part in parts if part.cells is not None]]
         while waiting and not over():
             group = waiting.pop()
-            if len(group) <= _FEW:
+            if len(group) <= _FEW or self._program.apart:
                 for part in group:
                     if over():
                         return
@@ -153,6 +154,10 @@ class Rows:
             return False
         if lines is None or max(map(len, lines)) > self._worker.result_limit:
             return False
+        if self._program.prove:
+            results.note(settle(self._program, self._alone(results, group[0].line, lines[0])))
+            if self._program.apart:
+                return False
         if text or changed:
             # It was printed once for all of them; the first one carries it.
             whole = json.loads(lines[0])
@@ -161,6 +166,13 @@ class Rows:
         for part, line in zip(group, lines):  # noqa: B905 (Python 3.8)
             part.result = line
         return True
+
+    def _alone(self, results: Results, record: bytes, together: bytes) -> bool:
+        """Whether a record is answered alone as it was together with others."""
+        failed = results.failed
+        alone = json.loads(results.one(record))
+        results.failed = failed  # this was not its answer
+        return alike(alone["outputParameters"], json.loads(together)["outputParameters"])
 
     def _merged(self, group: List[Part]) -> Optional[Dict[str, Any]]:
         """The inputs of the call, or None when the parts are not frames of one kind."""

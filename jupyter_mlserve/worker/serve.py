@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from typing import Any, Callable, Dict, List, Optional, Tuple
 
     from .blocks import Records
+    from .threads import Threads
 
     # Header (None: all is well, and the body is the result) and body.
     Answer = Tuple[Optional[Dict[str, Any]], bytes]
@@ -47,6 +48,7 @@ class Worker:
         self._program: Optional[Program] = None
         self._workdir: Optional[WorkDir] = None
         self._records: Optional[Records] = None
+        self._threads: Optional[Threads] = None
         self._files_out: List[str] = []
         self._file_limit = 0
         self.result_limit = 0
@@ -196,17 +198,19 @@ class Worker:
     def _block(self, op: str, request: Dict[str, Any], body: bytes) -> List[Any]:
         """Many records in one frame; the modules for it are imported by the first one."""
         assert self._program is not None
-        if self._records is None:
+        if self._records is None or self._threads is None:
             from .blocks import Records
+            from .threads import Threads
 
-            self._records = Records(self, self._program)
+            self._records, self._threads = Records(self, self._program), Threads()
         try:
-            if op == "arrow":
-                from .arrow import score
+            with self._threads.at_most(int(request.get("threads") or 0)):
+                if op == "arrow":
+                    from .arrow import score
 
-                header, result = score(self, self._program, body)
-            else:
-                header, result = self._records.score(request, body)
+                    header, result = score(self, self._program, body)
+                else:
+                    header, result = self._records.score(request, body)
         except MemoryError as exc:
             return pack(dict(call_failure(exc)[0], retire=True))
         return pack(header, result)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import json
+import os
+import signal
 from typing import Any
 
 import pytest
@@ -11,8 +14,11 @@ from support import attitude
 from support.bodies import definition
 from support.made_batches import ended, make_batch, make_rows, results
 
+from jupyter_mlserve.compute import client
+from jupyter_mlserve.compute.realtime import client as realtime_client
 from jupyter_mlserve.contract.types import parse_params
 from jupyter_mlserve.store.batches import Chunk
+from jupyter_mlserve.web.runtime import runtime_key
 
 pa = pytest.importorskip("pyarrow")
 
@@ -45,12 +51,15 @@ def answers(core: Any, id: str, column: str) -> list[Any]:
     return found
 
 
-async def rows_service(http: Any, code: str = TWICE) -> None:
+async def rows_service(http: Any, code: str = TWICE, sample: bool = True) -> None:
     body = definition(
         code,
         inputParameterDefinitions=parse_params("df: DataFrame[x: float]"),
         outputParameterDefinitions=parse_params("y: DataFrame", output=True),
-        mlserve={"sample": {"df": {"x": [1.5, 2.0, 4.0]}}, "batchable": True},
+        mlserve={
+            "sample": {"df": {"x": [1.5, 2.0, 4.0]}} if sample else None,
+            "batchable": True,
+        },
     )
     reply = await http("POST", "services/Rows/1.0", body)
     assert reply.status == 201, reply.json
@@ -102,6 +111,45 @@ async def test_a_bad_row_fails_alone(http: Any, node: Any) -> None:
     assert formats == {"arrow", "lines"}
 
 
+async def test_a_record_that_stops_the_realtime_process_fails_alone(
+    deploy: Any, node: Any, attitude_model: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was in the process beside it each time is innocent."""
+    assert (await deploy("Attitude/1.0", model=attitude_model)).status == 201
+    core = node.core
+    monkeypatch.setattr(client, "_BACKOFF", (0.0,))
+    monkeypatch.setattr(
+        realtime_client, "crashed", lambda root: ([key + realtime_client.BLOCK], True)
+    )
+    key = runtime_key(core.catalog.get("Attitude", "1.0").definition)
+    call = core.realtime.call
+
+    async def deadly(state: str, body: bytes, *more: Any) -> Any:
+        pid = core.realtime.pid
+        if b"77.5" not in body or pid is None:
+            await asyncio.sleep(0.02)  # so that it comes while the other is there
+            return await call(state, body, *more)
+        os.kill(pid, signal.SIGSTOP)
+        answer = asyncio.ensure_future(call(state, body, *more))
+        await asyncio.sleep(0.1)
+        os.kill(pid, signal.SIGKILL)
+        return await answer
+
+    data = attitude.attitude().drop(columns="rating").head(8).astype(float)
+    records = [{"inputData": {k: [v] for k, v in row.items()}} for row in data.to_dict("records")]
+    right = make_batch(core, "Attitude/1.0", records)
+    assert (await ended(core, right.id)).failed == 0
+    records[5]["inputData"]["complaints"] = [77.5]
+    monkeypatch.setattr(core.realtime, "call", deadly)
+    batch = make_batch(core, "Attitude/1.0", records)
+    found = await ended(core, batch.id)
+    assert (found.state, found.completed, found.failed) == ("Complete", 8, 1)
+    said, expected = results(core, batch.id), results(core, right.id)
+    assert said[5]["exceptionType"] == "WorkerLost"
+    assert "three times" in said[5]["errorMessage"]
+    assert said[:5] + said[6:] == expected[:5] + expected[6:]
+
+
 async def test_a_gap_within_a_piece_is_filled_with_lines(http: Any, node: Any) -> None:
     """As after a kill while a piece was being answered record by record."""
     await rows_service(http)
@@ -124,3 +172,17 @@ async def test_a_gap_within_a_piece_is_filled_with_lines(http: Any, node: Any) -
     found = await ended(core, batch.id, 30.0)
     assert (found.state, found.failed) == ("Complete", 0)
     assert answers(core, batch.id, "twice") == [2.0 * n for n in range(count)]
+
+
+async def test_a_word_that_was_not_proven_does_not_change_answers(http: Any, node: Any) -> None:
+    """The answer for a row is the one that it has alone, whatever its author said."""
+    await rows_service(http, "y = df - df.mean() + len(df)", sample=False)
+    core = node.core
+    values = [float(n) for n in range(5000)]
+    for batch in (
+        make_rows(core, "Rows/1.0", stream(x=values)),
+        make_batch(core, "Rows/1.0", [{"df": {"x": [value]}} for value in values[:500]]),
+    ):
+        found = await ended(core, batch.id)
+        assert (found.state, found.failed) == ("Complete", 0)
+        assert set(answers(core, batch.id, "x")) == {1.0}

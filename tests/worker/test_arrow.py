@@ -201,6 +201,24 @@ def test_the_function_may_change_its_frame(start: StartWorker) -> None:
     assert answer(worker, pa.table({"c": [1.0, 2.0]}))["c"].to_pylist() == [6.0, 3.0]
 
 
+def test_what_was_not_proven_is_looked_at_once(start: StartWorker) -> None:
+    """The first row, alone: where that depends on the others, rows are not taken together."""
+    table = pa.table({"c": [1.0, 2.0, 4.0]})
+    code = "import random\ndef f(df):\n    print(len(df))\n    return {}"
+    honest = start(code.format("df * 2"), frame(column("numeric")), OUT, prove=True)
+    for _ in range(2):
+        assert answer(honest, table)["c"].to_pylist() == [2.0, 4.0, 8.0]
+    for body in ("df - df.mean()", "df + random.random()", "df if len(df) > 1 else df['x']"):
+        other = start(code.format(body), frame(column("numeric")), OUT, prove=True)
+        for _ in range(2):
+            header, _ = other.ask({"op": "arrow"}, stream(table))
+            assert (header["status"], header["kind"]) == (415, "UnsupportedMedia")
+        records = [{"df": {"c": [float(n)]}} for n in range(9)]
+        header, results = other.block(records, rows=True)
+        assert header["done"] == 9
+        assert {result["consoleOutput"] for result in results if result["success"]} <= {"1\n"}
+
+
 ANSWERS = {
     "floats": "pd.DataFrame({'a': [1.5, np.nan, np.inf]})",
     "float32": "pd.DataFrame({'a': np.array([1.5, 2, 3], 'f4')})",

@@ -183,7 +183,8 @@ def test_records_without_inputs(start: StartWorker) -> None:
 def test_blocks_under_other_pythons(start: StartWorker, tmp_path: Path, interpreter: str) -> None:
     code = "def f(x):\n    if x == 1: raise ValueError('one')\n    return x + 1"
     worker = start(code, interpreter=interpreter, env=environment(tmp_path))
-    header, results = worker.block([{"x": 0}, {"x": 1}, b"{", {"x": 2}])
+    # There is nothing here that could tell the threads of libraries.
+    header, results = worker.block([{"x": 0}, {"x": 1}, b"{", {"x": 2}], threads=1)
     assert header == {"status": 200, "done": 4, "failed": 2}
     assert [r["outputParameters"] for r in results] == [{"y": 1}, {}, {}, {"y": 3}]
 
@@ -197,6 +198,30 @@ def test_without_pyarrow_an_arrow_stream_is_refused(start: StartWorker, tmp_path
     header, _ = worker.ask({"op": "arrow"}, b"anything")
     assert (header["status"], header["kind"]) == (415, "UnsupportedMedia")
     assert "pyarrow" in header["message"]
+
+
+def test_threads_of_libraries_are_fewer_during_a_block_only(start: StartWorker) -> None:
+    pytest.importorskip("threadpoolctl")
+    code = """
+import numpy
+from threadpoolctl import threadpool_info
+def f(x):
+    if x:
+        raise ValueError(x)
+    return max(each["num_threads"] for each in threadpool_info())
+"""
+    worker = start(code, env={**os.environ, "OPENBLAS_NUM_THREADS": "3", "OMP_NUM_THREADS": "3"})
+
+    def of_a_block(threads: int) -> Any:
+        header, results = worker.block([{"x": 1}, {"x": 0}], threads=threads)
+        assert header["failed"] == 1
+        return results[1]["outputParameters"]["y"]
+
+    whole = worker.output({"x": 0})
+    assert whole >= 1
+    # Never more than there were, which may be what somebody has set.
+    assert [of_a_block(n) for n in (0, 1, 2, 1000)] == [whole, 1, min(2, whole), whole]
+    assert worker.output({"x": 0}) == whole
 
 
 def test_a_trivial_record_costs_little(start: StartWorker) -> None:

@@ -222,3 +222,33 @@ def test_a_script_takes_rows_too(start: StartWorker) -> None:
     worker = start("r = df * 2", ANY, OUT, None)
     results = together([one(a=i) for i in range(6)], worker)
     assert [r["outputParameters"]["r"]["a"] for r in results] == [[2 * i] for i in range(6)]
+
+
+def test_what_was_not_proven_is_looked_at_once(start: StartWorker, tmp_path: Any) -> None:
+    """The first record, alone: one that depends on the others makes all be called one by one."""
+    log = tmp_path / "log"
+    records = [one(a=float(i)) for i in range(300)]
+    columns = [{"name": "df", "type": "data.frame", "columns": [{"name": "a", "type": "numeric"}]}]
+    honest = start(COUNTED.format(log=str(log), body="return df * 2"), columns, OUT, prove=True)
+    for _ in range(2):
+        assert [r["outputParameters"]["r"]["a"] for r in together(records, honest)] == [
+            [2.0 * i] for i in range(300)
+        ]
+    assert log.read_text().split() == ["128", "1", "172", "128", "172"]
+
+    log.unlink()
+    code = COUNTED.format(log=str(log), body="return df - df.mean()")
+    other = start(code, columns, OUT, prove=True)
+    header, results = other.block(records, rows=True)
+    assert "one by one" in header["stray"]
+    assert (header["done"], header["failed"]) == (300, 0)
+    assert {r["outputParameters"]["r"]["a"][0] for r in results} == {0.0}
+    assert together(records, other) == results
+    assert log.read_text().split() == ["128", *["1"] * 601]
+
+
+def test_what_fails_alone_is_told_once(start: StartWorker) -> None:
+    code = "def f(df):\n    if len(df) == 1: raise ValueError('alone')\n    return df"
+    worker = start(code, ANY, OUT, prove=True)
+    results = together([one(a=1.0)] * 10, worker)
+    assert [r["errorMessage"] for r in results] == ["ValueError: alone"] * 10
