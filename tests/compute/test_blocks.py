@@ -15,6 +15,7 @@ import pytest
 
 from jupyter_mlserve.compute.block import Block
 from jupyter_mlserve.compute.client import Reply
+from jupyter_mlserve.compute.config import available_cores
 
 from .conftest import Driver, MakeNode, alive, body_of, lines_of
 
@@ -76,6 +77,34 @@ class Stream:
             for task in self.tasks:
                 task.cancel()
             await asyncio.gather(*self.tasks, return_exceptions=True)
+
+        self.node.run(stop())
+
+
+class Load:
+    """Calls without end of one version, so many at a time."""
+
+    def __init__(self, node: Driver, seconds: float, count: int, state: str = "s") -> None:
+        self.node = node
+        self.waits: list[float] = []
+
+        async def caller() -> None:
+            while True:
+                took, reply = await timed(node.ask(state, x=seconds))
+                assert reply.status == 200
+                self.waits.append(took)
+
+        async def begin() -> None:
+            self.tasks = [asyncio.ensure_future(caller()) for _ in range(count)]
+
+        node.run(begin())
+
+    def stop(self) -> None:
+        async def stop() -> None:
+            for task in self.tasks:
+                task.cancel()
+            ends = await asyncio.gather(*self.tasks, return_exceptions=True)
+            assert all(isinstance(end, asyncio.CancelledError) for end in ends), ends
 
         self.node.run(stop())
 
@@ -229,6 +258,67 @@ def test_a_batch_gets_a_worker_beside_a_version_that_never_rests(make_node: Make
     finally:
         for task in tasks:
             task.cancel()
+
+
+def test_calls_that_never_end_leave_a_share_to_blocks(make_node: MakeNode) -> None:
+    """One worker in all, and always calls that wait for it: each waits for one block more."""
+    node = make_node(max_workers=1)
+    node.spec("s", SLEEP)
+    load = Load(node, 0.02, 4)
+    try:
+        node.until(lambda: len(load.waits) > 10)
+        load.waits.clear()
+        for _ in range(2):
+            begun = time.monotonic()
+            assert node.block([{"x": 0.05}] * 20, budget=0.4).header["done"] >= 7
+            assert 1.5 < time.monotonic() - begun < 6
+        # 0.02 seconds for each of four, and a block for some.
+        waits = sorted(load.waits)
+        assert waits[-1] < 1.5
+        assert waits[len(waits) // 2] < 0.3
+    finally:
+        load.stop()
+
+
+def test_calls_do_not_take_the_workers_that_were_started_for_blocks(make_node: MakeNode) -> None:
+    """The version has two workers for blocks beside its own, and not more for its calls."""
+    node = make_node(pool_max=1)
+    node.spec("s", SLEEP)
+    load = Load(node, 0.05, 6)
+    stream = None
+    try:
+        node.until(lambda: load.waits)
+        stream = Stream(node, 0.1, 2)
+        node.until(lambda: len(stream.replies) > 20, 10)
+        most = max(node.pool()["workers"] for _ in range(20) if not node.run(asyncio.sleep(0.05)))
+        assert most == 3
+        assert node.pool()["blocks"] >= 1
+    finally:
+        load.stop()
+        if stream is not None:
+            stream.stop()
+
+
+def test_workers_on_blocks_share_the_cores(make_node: MakeNode) -> None:
+    """What the libraries of each may take; of what runs alone, all."""
+    pytest.importorskip("threadpoolctl")
+    code = """
+import time, numpy
+from threadpoolctl import threadpool_info
+def f(x):
+    time.sleep(x)
+    return max(each["num_threads"] for each in threadpool_info())
+"""
+    node = make_node()
+    node.spec("s", code)
+    whole = node.output(x=0)
+    assert whole >= 1
+    assert values(node.block([{"x": 0}], parallel=4)) == [whole]
+    replies = node.run(together(*[node.send([{"x": 0.3}], parallel=64) for _ in range(9)]))
+    found = [value for reply in replies for value in values(reply)]
+    assert min(found) == max(1, available_cores() // 9)
+    assert max(found) <= whole
+    assert node.output(x=0) == whole
 
 
 def test_blocks_wait_beyond_the_queue_and_the_time_of_calls(make_node: MakeNode) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from support.made_batches import ended, make_batch, outputs, results
 
+from jupyter_mlserve.compute import client
 from jupyter_mlserve.web.batch import asking
 
 
@@ -90,6 +91,35 @@ async def test_processes_are_killed_again_and_again(publish: Any, node: Any) -> 
     assert (found.state, found.failed) == ("Complete", 0)
     assert outputs(core, batch.id) == [2 * n for n in range(400)]
     assert killed == {"worker": 3, "node": 1}
+
+
+async def test_a_record_with_which_the_compute_node_is_always_lost_fails_alone(
+    publish: Any, node: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It could be chance a few times, and not for ever; those beside it are not to blame."""
+    monkeypatch.setattr(client, "_BACKOFF", (0.0,))
+    monkeypatch.setattr(asking, "LOST_TOGETHER", 2)
+    monkeypatch.setattr(asking, "LOST_ALONE", 4)
+    code = """
+import os, time
+time.sleep(0.05 if x == 5 else 0.2)
+pid = os.getppid() if x == 5 else 0
+while pid and b"jupyter_mlserve.compute" not in open(f"/proc/{pid}/cmdline", "rb").read():
+    pid = int(open(f"/proc/{pid}/stat").read().rpartition(")")[2].split()[1])
+if pid:
+    os.kill(pid, 9)
+y = x
+"""
+    await publish("Fatal", "1.0", code)
+    before = node.core.compute.restarts
+    batch = make_batch(node.core, "Fatal/1.0", [{"x": n} for n in range(8)], parallel=2)
+    found = await ended(node.core, batch.id)
+    assert (found.state, found.completed, found.failed) == ("Complete", 8, 1)
+    assert outputs(node.core, batch.id) == [n if n != 5 else None for n in range(8)]
+    answer = results(node.core, batch.id)[5]
+    assert answer["exceptionType"] == "ComputeLost"
+    assert answer["errorMessage"].startswith("Fatal 1.0: ")
+    assert 4 <= node.core.compute.restarts - before <= 8
 
 
 async def test_a_version_that_cannot_be_loaded(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
+from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING
 
 from ...access.principal import SERVER, Principal
@@ -55,6 +56,9 @@ class Asker:
         self._block = Block(seconds, parallel, self.definition.batchable, self.owner)
         self._node = core.realtime if self.realtime else core.compute
         self._spec = lambda: core.spec(state)
+        # Of records that are suspected of stopping the process, one is asked at a time: else those
+        # that are innocent would be lost, and given up, with the one that is not.
+        self._apart = asyncio.Lock()
         self._not_before = 0.0
         self._load_failures = 0
         self._said = ""
@@ -66,8 +70,19 @@ class Asker:
 
         The header of an answer has ``seconds``. Raises Broken when the version cannot be loaded.
         """
+        async with AsyncExitStack() as stack:
+            return await self._ask(span, body, unwanted, stack)
+
+    async def _ask(
+        self, span: Span, body: bytes, unwanted: Callable[[], bool], stack: AsyncExitStack
+    ) -> Reply | None:
+        single, apart = len(span) == 1, False
+        suspect = self.realtime and span.most == 1
         media = "aa" if span.arrow else "ll" if self.realtime else ""
         while True:
+            if single and not apart and (suspect or span.lost >= LOST_TOGETHER):
+                apart = True
+                await stack.enter_async_context(self._apart)
             await _wait(self._not_before - time.monotonic(), unwanted)
             if unwanted():
                 return None
@@ -84,7 +99,7 @@ class Asker:
                 reply.header.setdefault("seconds", time.monotonic() - began)
             if word == LOST:
                 span.lost += 1
-                if span.lost >= (LOST_ALONE if len(span) == 1 else LOST_TOGETHER):
+                if span.lost >= (LOST_ALONE if single else LOST_TOGETHER):
                     return reply
             if word in (LOST, BUSY):
                 seconds = float(reply.header.get("retry_after") or 1.0)

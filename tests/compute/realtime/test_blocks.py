@@ -9,14 +9,17 @@ import signal
 import time
 from collections import deque
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from support.realtime_models import deadly, endless, linear, slow
 
 from jupyter_mlserve.compute import client
-from jupyter_mlserve.compute.block import Block
+from jupyter_mlserve.compute.block import PATIENCE, Block
 from jupyter_mlserve.compute.client import Reply
+from jupyter_mlserve.compute.realtime import client as realtime_client
+from jupyter_mlserve.compute.realtime import queues
 from jupyter_mlserve.compute.realtime.cache import Version
 from jupyter_mlserve.compute.realtime.queues import NEVER, Call, Turns
 
@@ -149,6 +152,38 @@ def test_blocks_take_every_thread_and_give_them_up(make_realtime: MakeRealtime) 
             assert len(values(reply)) == reply.header["done"]
         # All of both blocks would have taken several times as long.
         assert took < 4
+
+    node.run(work())
+
+
+def test_calls_that_never_end_leave_a_share_to_blocks(make_realtime: MakeRealtime) -> None:
+    """Both threads always have calls that wait; a block that is due need not end for them."""
+    node = make_realtime(threads=1)
+    node.publish(slow(20, 400))
+    rows = [1.0] * 600  # more than the event loop would take
+
+    async def work() -> None:
+        await send(node, "s", lines(*rows[:50]))
+        waits = []
+
+        async def caller() -> None:
+            while True:
+                begin = time.monotonic()
+                assert (await node.ask(a=rows, b=rows)).status == 200
+                waits.append(time.monotonic() - begin)
+
+        calls = [asyncio.ensure_future(caller()) for _ in range(4)]
+        await asyncio.sleep(0.2)
+        begin = time.monotonic()
+        reply = await send(node, "s", lines(*rows * 20), Block(budget=0.4))
+        assert 1.5 < time.monotonic() - begin < 6
+        # As many as it has time for, not the first piece only.
+        assert reply.header["seconds"] > 0.1 or reply.header["done"] == 12_000
+        assert max(waits) < 2
+        assert not any(call.done() for call in calls)
+        for call in calls:
+            call.cancel()
+        await asyncio.gather(*calls, return_exceptions=True)
 
     node.run(work())
 
@@ -387,6 +422,27 @@ def test_whose_turn_it_is() -> None:
     assert turns.waiting()
     assert taken(turns, 20) == ["a", "b", "a", "a", "a*", "b*", "a*", "b*", "a*"]
     assert not turns.waiting()
+
+
+def test_after_a_while_it_is_the_turn_of_a_block(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 1000.0
+    monkeypatch.setattr(queues, "time", SimpleNamespace(monotonic=lambda: now))
+    turns = Turns()
+    a, b = version("a", 9, 3), version("b", 0, 3)
+    turns.enlist(a)
+    turns.enlist(b)
+    assert taken(turns, 2, 1) == ["a"]
+    now += PATIENCE + 0.1
+    a.running = 0
+    for expected in ("a*", "b*"):
+        # Also the last thread; but only one block, then calls have theirs again.
+        call = turns.take(1)
+        assert isinstance(call, Call)
+        assert (call.version.state_id + "*", call.due) == (expected, True)
+        assert taken(turns, 2, 2)[0] == "a"
+        now += PATIENCE + 0.1
+        a.running = 0
+    assert turns.take(0) is None
 
 
 @pytest.mark.parametrize(
