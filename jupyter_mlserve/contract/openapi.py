@@ -124,10 +124,10 @@ def _operation(definition: Definition) -> Json:
     }
 
 
-def _failure(when: str, *, retry: bool = False) -> Json:
+def _failure(when: str, *, retry: bool = False, schema: str = "ErrorResult") -> Json:
     response: Json = {
         "description": when,
-        "content": {"application/json": {"schema": _ref("ErrorResult")}},
+        "content": {"application/json": {"schema": _ref(schema)}},
     }
     if retry:
         response["headers"] = {

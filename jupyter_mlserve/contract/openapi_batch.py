@@ -61,8 +61,9 @@ def paths(definition: Definition, failure: Failure) -> Json:
     ) -> Json:
         known = {**dict(_ALL), **dict(more)}
         for cls in sorted(known, key=status_of):
-            responses[str(status_of(cls))] = failure(known[cls], retry=cls in _RETRY)
-        responses["default"] = {"$ref": "#/components/responses/Failure"}
+            retry = cls in _RETRY
+            responses[str(status_of(cls))] = failure(known[cls], retry=retry, schema="Error")
+        responses["default"] = failure("The request failed.", schema="Error")
         return {
             "operationId": operation_id,
             "summary": summary,

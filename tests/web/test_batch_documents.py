@@ -75,3 +75,31 @@ async def test_the_list_is_what_the_document_says(http: Any, publish: Any, detai
     listed = await http("GET", f"api/AddOne/1.0/batch?details={details}")
     answer = openapi["paths"]["/api/AddOne/1.0/batch"]["get"]["responses"]["200"]
     resolved(openapi, answer["content"]["application/json"]["schema"]).validate(listed.json)
+
+
+async def test_errors_are_what_the_document_says(http: Any, publish: Any) -> None:
+    await publish()
+    root = "api/AddOne/1.0/batch"
+    await http("POST", root, [{"x": 1}], headers={"Idempotency-Key": "k"})
+    id = (await http("GET", root)).json[0]
+    openapi = (await http("GET", "api/AddOne/1.0/openapi.json")).json
+    for method, path, asked, options in (
+        ("post", "", "?parallelCount=0", {"body": [{"x": 1}]}),
+        ("post", "", "", {"body": []}),
+        ("post", "", "", {"body": [{}, {}], "headers": {"Idempotency-Key": "k"}}),
+        ("post", "", "", {"body": b"<x/>", "headers": {"Content-Type": "text/xml"}}),
+        ("get", "", "?details=perhaps", {}),
+        ("get", "/{executionId}", "?showPartialResults=perhaps", {}),
+        ("get", "/{executionId}/results", "?limit=0", {}),
+        ("get", "/{executionId}/{index}/files", "", {}),
+        ("get", "/{executionId}/{index}/files/{fileName}", "", {}),
+        ("get", "/none/events", "", {}),
+        ("delete", "/none", "", {}),
+    ):
+        place = path.replace("none", "{executionId}")
+        address = path.format(executionId=id, index=7, fileName="a") + asked
+        reply = await http(method.upper(), root + address, **options)
+        assert reply.status >= 400, (path, asked)
+        responses = openapi["paths"][f"/{root}{place}"][method]["responses"]
+        content = responses[str(reply.status)]["content"]["application/json"]
+        resolved(openapi, content["schema"]).validate(reply.json)
