@@ -27,14 +27,15 @@ from ..contract.errors import (
     UnsupportedMedia,
 )
 from ..contract.realtime_schemas import ARROW
-from .batch_files import save, save_stream
+from .batch_artifacts import Artifacts
+from .batch_files import save_stream
 from .batch_frame import Pieces, fits_arrow, frame_of_arrow, frame_of_results, with_index
 from .batch_records import Wanted
 from .batch_response import BatchResponse, RecordResponse, State
 from .batch_upload import ARROW_ROWS, SUFFIXES, Upload, rows_text
 from .batch_waiting import Interrupted, Line
 from .events import LOST, Progress, Watch
-from .http import error_of, path_of
+from .http import path_of
 from .misuse import BatchFailed, StillRunning, WrongCall
 from .response import html_table
 
@@ -49,7 +50,7 @@ AGAIN = (0.5, 1.0, 2.0, 4.0, 8.0)
 Told = Callable[[Progress], object]
 
 
-class Batch:
+class Batch(Artifacts):
     """A batch execution of a service, before its start or after it.
 
     Made by ``Service.batch`` (then ``start()`` sends the records) and ``Service.get_batch``.
@@ -176,6 +177,8 @@ class Batch:
         ``progress=True`` shows a line of text; a function is called with every Progress.
         Ctrl-C ends the wait and not the batch.
         """
+        if timeout is not None and (isinstance(timeout, bool | str) or not timeout >= 0):
+            raise WrongCall(f"timeout={timeout!r}: it is a number of seconds, or None to wait.")
         line = Line() if progress is True else None
         told: Told | None = line.show if line else progress if callable(progress) else None
         deadline = None if timeout is None else time.monotonic() + timeout
@@ -314,40 +317,11 @@ class Batch:
                 f"{format or target.name!r} names no format: give a path that ends in "
                 f"{', '.join(SUFFIXES)}, or format= one of {', '.join(MEDIA)}."
             )
+        if target.is_dir():
+            raise WrongCall(f"{str(target)!r} is a folder: give the path of the file to write.")
+        target.parent.mkdir(parents=True, exist_ok=True)
         with self._stream(known) as response:
             return save_stream(target, response.iter_bytes())
-
-    # Files ----------------------------------------------------------------------------------
-
-    def list_artifacts(self, index: int) -> list[str]:
-        """Names of the files that a record's call wrote."""
-        return list(self._ask(str(_position(index)), "files"))
-
-    def artifact(self, index: int, file_name: str, encoding: str | None = None) -> bytes | str:
-        """A file of a record: bytes, or text if an ``encoding`` such as "utf-8" is given."""
-        response = self._connection.send(
-            "GET", self._path(self._id, str(_position(index)), "files", file_name)
-        )
-        if response.status_code >= 300:
-            raise self._missing(error_of(response, self._connection.address))
-        return response.content if encoding is None else response.content.decode(encoding)
-
-    def download(
-        self,
-        index: int,
-        file_name: str | None = None,
-        destination: str | os.PathLike[str] = ".",
-    ) -> list[str]:
-        """Write a file of a record, or all of them, into a folder; returns their paths."""
-        names = self.list_artifacts(index) if file_name is None else [file_name]
-        folder = Path(destination).expanduser()
-        folder.mkdir(parents=True, exist_ok=True)
-        made = []
-        for name in names:
-            data = self.artifact(index, name)
-            assert isinstance(data, bytes)
-            made.append(str(save(folder, name, data)))
-        return made
 
     # Ending ---------------------------------------------------------------------------------
 
@@ -367,7 +341,7 @@ class Batch:
 
     def _missing(self, error: MLServeError) -> MLServeError:
         """A server's word about what is not there, with what to do."""
-        if type(error) is not NotFound or self._id not in error.message:
+        if type(error) is not NotFound or f"batch execution {self._id!r}" not in error.message:
             return error
         return NotFound(
             f"{error.message} list_batch_executions() names those that are there.", **error.details
@@ -391,9 +365,3 @@ class Batch:
         rows.append(("next", "<code>.wait(progress=True)</code> <code>.to_frame()</code> "
                      "<code>.results()</code> <code>.cancel()</code>"))  # fmt: skip
         return html_table(f"{escape(self._service.name)} {escape(self._service.version)}", rows)
-
-
-def _position(index: int) -> int:
-    if isinstance(index, bool) or not isinstance(index, int) or index < 0:
-        raise WrongCall(f"index={index!r}: records are counted from 0.")
-    return index

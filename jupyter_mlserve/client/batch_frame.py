@@ -171,6 +171,8 @@ def with_index(frame: Any, records: Any, index: Any) -> Any:
 
     positions = np.asarray(records, dtype=np.int64)
     if index is not None:
+        index = index.index if hasattr(index, "columns") else index  # the records themselves
+        index = index if isinstance(index, pd.Index) else pd.Index(index)
         frame.index = index.take(positions)
     elif not np.array_equal(positions, np.arange(len(positions))):
         frame.index = pd.Index(positions, name=RECORD)

@@ -35,7 +35,13 @@ _KINDS = {
     "character": "text",
     "datetime": "date",
 }
-_KIND_WORDS = {"number": "numbers", "bool": "booleans", "text": "text", "date": "dates"}
+_KIND_WORDS = {
+    "number": "numbers",
+    "bool": "booleans",
+    "text": "text",
+    "date": "dates",
+    "duration": "durations",
+}
 
 
 @dataclass(frozen=True)
@@ -123,7 +129,9 @@ def records_of(value: Any, wanted: Wanted, written: str = "df") -> Records:
 def refuse(name: str, expected: str, got: str, row: int | None = None, fix: str = "") -> NoReturn:
     """Raise InvalidInput for a column, or for a cell of it (``row`` counts from 0)."""
     where = name[:250] + (f"[{row}]" if row is not None else "")
-    message = f"{where}: expected {expected}, got {got}." + (f" {fix}" if fix else "")
+    message = f"{where or 'The records'}: expected {expected}, got {got}." + (
+        f" {fix}" if fix else ""
+    )
     details = {"field": where, "expected": expected, "got": got, "column": name[:250]}
     raise InvalidInput(message, **details, **({} if row is None else {"row": row}))
 
@@ -158,7 +166,15 @@ def _columns(value: Any, wanted: Wanted, written: str) -> tuple[dict[str, Any], 
             refuse("", "records with names", f"an array of {value.shape[1]} columns")
         return _named(_positions(value.shape[1], wanted), lambda i: value[:, i]), None
     takes = f"with {wanted.listed}" if wanted.params else "(a list of {} for each call)"
-    refuse("", f"a DataFrame, a dict of columns or a list of records {takes}", _kind_text(value))
+    fix = ""
+    if hasattr(value, "collect"):
+        fix = f"Give {written}.collect()."
+    elif getattr(value, "dtype", None) is not None and value.dtype.names:
+        fix = f"Give pd.DataFrame({written})."
+    elif hasattr(value, "__next__"):
+        fix = f"Give list({written})."
+    expected = f"a DataFrame, a dict of columns or a list of records {takes}"
+    refuse("", f"{expected} for {wanted.service}", _kind_text(value), fix=fix)
 
 
 def _named(names: Sequence[str], column: Callable[[int], Any]) -> dict[str, Any]:
@@ -197,6 +213,8 @@ def _check_names(names: Sequence[str], wanted: Wanted, written: str, *, frame: b
             fix = f"Rename it: {written}.rename(columns={{{near[0]!r}: {name!r}}})."
         elif near:
             fix = f"Is it the one called {near[0]!r}?"
+        else:
+            fix = f"Add {'them' if missing[1:] else 'it'} to {written}."
         others = f", and {_listed(missing[1:])}" if missing[1:] else ""
         refuse(
             name,
@@ -236,6 +254,8 @@ def _check_kind(name: str, cells: Any, param: Mapping[str, Any], written: str, f
         ("number", "text"): f"{column} = {column}.astype(str)",
         ("bool", "text"): f"{column} = {column}.astype(str)",
         ("date", "text"): f"{column} = {column}.astype(str)",
+        ("duration", "number"): f"{column} = {column}.dt.total_seconds()",
+        ("duration", "text"): f"{column} = {column}.astype(str)",
         ("number", "bool"): f"{column} = {column}.astype(bool)",
     }.get((kind, wanted), "")
     refuse(
@@ -252,7 +272,8 @@ def kind_of(cells: Any) -> str:
         found = str(cells.type)
         starts = (("int", "number"), ("uint", "number"), ("float", "number"), ("double", "number"),
                   ("halffloat", "number"), ("bool", "bool"), ("string", "text"),
-                  ("large_string", "text"), ("timestamp", "date"), ("date", "date"))  # fmt: skip
+                  ("large_string", "text"), ("timestamp", "date"), ("date", "date"),
+                  ("duration", "duration"))  # fmt: skip
         return next((kind for start, kind in starts if found.startswith(start)), "")
     dtype = getattr(cells, "dtype", None)
     if dtype is None:
@@ -262,7 +283,7 @@ def kind_of(cells: Any) -> str:
     letter = str(getattr(dtype, "kind", ""))
     if str(dtype) in ("str", "String") or str(dtype).startswith("string") or letter == "U":
         return "text"
-    kinds = {"i": "number", "u": "number", "f": "number", "b": "bool", "M": "date"}
+    kinds = {"i": "number", "u": "number", "f": "number", "b": "bool", "M": "date", "m": "duration"}
     return kinds.get(letter, "")
 
 

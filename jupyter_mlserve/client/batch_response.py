@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from html import escape
 from typing import Any
@@ -123,13 +124,14 @@ class BatchResponse:
     def execution(self, index: int) -> RecordResponse:
         """The reply to a record. Raises NotInReply if there is none (yet)."""
         total = self.total_item_count
-        if isinstance(index, bool) or not isinstance(index, int) or not -total <= index < total:
+        number = operator.index(index) if hasattr(index, "__index__") else None  # also NumPy's
+        if isinstance(index, bool) or number is None or not -total <= number < total:
             raise NoSuchRecord(
                 f"There is no record {index!r}: the batch has {total:,}, counted from 0 to "
                 f"{total - 1:,}.",
                 field="index",
             )
-        index %= total
+        index = number % total
         page = self._page(index // PAGE)
         if index % PAGE >= len(page):
             wanted = "" if self._shown else " (show_partial_results=False)"

@@ -494,3 +494,25 @@ def test_objects_tell_what_can_be_done_with_them(tx: Service) -> None:
     assert isinstance(results, BatchResponse)
     assert "Complete" in results._repr_html_()
     assert isinstance(batch, Batch)
+
+
+def test_slips_are_answered_with_a_sentence_and_numpy_counts_as_well(
+    tx: Service, tmp_path: Path
+) -> None:
+    batch = tx.batch(CARS[["hp", "wt"]].head(2)).start().wait()
+    assert batch.execution(np.int64(1)).index == 1
+    assert batch.list_artifacts(np.int64(1)) == ["answer.csv"]
+    (tmp_path / "file").write_text("mine")
+    with pytest.raises(WrongCall, match="is a file: destination is the folder"):
+        batch.download(0, destination=tmp_path / "file")
+    with pytest.raises(WrongCall, match="is a folder: give the path"):
+        batch.download_results(tmp_path, "csv")
+    assert batch.download_results(tmp_path / "new" / "r.csv").is_file()
+    with pytest.raises(WrongCall, match="timeout='1': it is a number of seconds"):
+        batch.wait("1")  # type: ignore[arg-type]
+    for index in (["a", "b"], pd.Series(["a", "b"]), pd.DataFrame(index=["a", "b"])):
+        assert list(batch.to_frame(index=index).index) == ["a", "b"]
+    with pytest.raises(NotFound) as caught:
+        batch.artifact(0, "none.txt")
+    assert "list_batch_executions" not in str(caught.value)
+    batch.cancel()

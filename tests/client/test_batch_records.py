@@ -284,3 +284,31 @@ def test_a_file_is_sent_as_it_is(tmp_path: Path) -> None:
         upload_of("missing.csv", TX)
     with pytest.raises(WrongCall, match="must end in"):
         upload_of("df", TX)
+
+
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [
+        (pd.DataFrame(), "The records: expected 2 columns"),
+        (({"hp": 1.0, "wt": 2.0} for _ in range(2)), "got a generator. Give list(df)."),
+        (np.array([(1.0, 2.0)], dtype=[("hp", "f8"), ("wt", "f8")]), "Give pd.DataFrame(df)."),
+        (pd.DataFrame({"hp": [1.0]}), "Add it to df."),
+        (
+            pd.DataFrame({"hp": [1.0], "wt": pd.to_timedelta(["1s"])}),
+            "got a column of durations. For example: df['wt'] = df['wt'].dt.total_seconds()",
+        ),
+    ],
+)
+def test_a_refusal_says_what_to_write_instead(value: Any, said: str) -> None:
+    definition = {
+        "name": "Tx",
+        "version": "1.0",
+        "inputParameterDefinitions": [
+            {"name": "hp", "type": "numeric"},
+            {"name": "wt", "type": "numeric"},
+        ],
+    }
+    with pytest.raises(InvalidInput) as caught:
+        records_of(value, Wanted.of(definition))
+    assert said in str(caught.value)
+    assert not str(caught.value).startswith(":")

@@ -1,4 +1,4 @@
-"""The notebook on batches, as a newcomer runs it: on a real server, and once more."""
+"""The notebook on batches, as a newcomer runs it: on a real server."""
 
 from __future__ import annotations
 
@@ -26,9 +26,7 @@ def run(folder: Path) -> Any:
 
 
 @pytest.mark.timeout(170)
-def test_the_notebook_does_what_it_says_and_again(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_notebook_does_what_it_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     server = start_server(tmp_path / "server_files")
     monkeypatch.setenv("JUPYTER_MLSERVE_URL", server.url)
     monkeypatch.setenv("JUPYTER_MLSERVE_TOKEN", server.token)
@@ -37,8 +35,7 @@ def test_the_notebook_does_what_it_says_and_again(
     for name in ("batch.ipynb", "mtcars.csv"):
         shutil.copy(NOTEBOOKS / name, folder)
     try:
-        for notebook in (run(folder), run(folder)):
-            check(notebook, server)
+        check(run(folder), server)
         with DeployClient(server.url, auth=server.token) as client:
             for name in ("TxService", "SlowService", "FastTx", "FrameTx"):
                 assert client.get_service(name).list_batch_executions() == []
