@@ -8,6 +8,9 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 LINES, ARROW = "ll", "aa"  # the ``media`` of a call with a block; "" is lines too
+# Seconds that calls go before the blocks that wait, since the first of these came or one was begun:
+# then one block has its turn.
+PATIENCE = 2.0
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,8 @@
 """The blocks of one version: many records each, of low priority.
 
-A block begins only when no single call of its version waits. While another version waits for its
+A block begins only when no single call of its version waits, or those have their workers, or it
+has waited for long: calls that never end leave it a share, of which each of them waits for one
+block at most. While another version waits for its
 first worker, a worker that has finished a block is given up at once; while others merely want
 more workers, after a while. Blocks wait without a deadline.
 """
@@ -10,10 +12,11 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ..worker.frames import dump_header
-from .block import ARROW, Block
+from .block import ARROW, PATIENCE, Block
+from .config import available_cores
 from .process import BUSY, Call, Worker
 
 if TYPE_CHECKING:
@@ -25,13 +28,12 @@ _SLICE = 1.5  # seconds a worker stays with blocks while another version wants m
 CANCEL_GRACE = 1.0  # seconds a block may run on after its caller went away
 
 
-def block_header(media: str, block: Block) -> bytes:
+def block_header(media: str, block: Block, threads: int) -> bytes:
     """The header of the block's frame to a worker."""
-    if media == ARROW:
-        return b'{"op":"arrow"}'
-    return dump_header(
-        {"op": "block", "budget": block.budget, "rows": block.rows, "owner": block.owner}
-    ).encode()
+    header: dict[str, Any] = {"op": "arrow", "threads": threads}
+    if media != ARROW:
+        header.update(op="block", budget=block.budget, rows=block.rows, owner=block.owner)
+    return dump_header(header).encode()
 
 
 class BlockQueue:
@@ -41,6 +43,7 @@ class BlockQueue:
         self.waiting: deque[Call] = deque()
         self.requested = 0
         self.running: set[Worker] = set()
+        self._begun = 0.0  # when one was, or when the first one came that waits
         # Since when a worker has had nothing but blocks.
         self._since: dict[Worker, float] = {}
 
@@ -57,12 +60,30 @@ class BlockQueue:
     def may_begin(self) -> bool:
         return bool(self.waiting) and len(self.running) < self.target
 
+    def add(self, call: Call) -> None:
+        if not self.waiting:
+            self._begun = time.monotonic()
+        self.waiting.append(call)
+
+    @property
+    def overdue(self) -> bool:
+        """Those that wait have been passed over for long enough."""
+        return time.monotonic() - self._begun > PATIENCE
+
     def begin(self, worker: Worker, call_timeout: float) -> None:
+        threads = self._threads()
         call = self.waiting.popleft()
         assert call.block is not None
         self.running.add(worker)
-        self._since.setdefault(worker, time.monotonic())
+        self._begun = time.monotonic()
+        self._since.setdefault(worker, self._begun)
+        call.header = block_header(call.media, call.block, threads)
         worker.begin(call, call_timeout + call.block.budget)
+
+    def _threads(self) -> int:
+        """For the libraries of a worker that begins, so that all together have one a core."""
+        workers = min(self.target, len(self.running) + len(self.waiting))
+        return max(1, available_cores() // workers)
 
     def ended(self, worker: Worker) -> None:
         """The worker has answered."""
@@ -77,10 +98,15 @@ class BlockQueue:
         self.ended(worker)
         self.interrupted(worker)
 
-    def wanted(self, free: int) -> int:
-        """Workers to be started, when ``free`` are idle or starting."""
-        more = min(len(self.waiting), self.target - len(self.running))
-        return more - free - self.requested
+    def wanted(self, free: int, room: int) -> int:
+        """Workers to be started, when ``free`` are idle or starting.
+
+        At most ``room`` and as many as blocks may have: what is started for blocks is not for the
+        calls, however many of these wait.
+        """
+        target = self.target
+        more = min(len(self.waiting), target - len(self.running))
+        return min(more - free, room + target) - self.requested
 
     def must_yield(self, worker: Worker, others: Iterable[Waiting]) -> bool:
         """Whether the slot of the worker should go to one of ``others``, who wait for one."""

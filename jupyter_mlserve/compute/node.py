@@ -15,7 +15,6 @@ from typing import Any, NamedTuple
 from ..contract.errors import MLServeError, WorkerLost
 from ..worker.frames import dump_header, parse_header
 from .block import Block
-from .block_queue import block_header
 from .config import ComputeConfig
 from .forks import Fork, ForkServers
 from .pool import BLOCKS_YIELD_AFTER, Pool
@@ -127,8 +126,7 @@ class Node(FrameProtocol):
             self._answer_error(number, exc, seconds)
 
         block = Block.from_dict(found["b"])
-        header = block_header(found.get("m", ""), block)
-        pool.submit_block(Call(number, body, float("inf"), answer, header, block))
+        pool.submit_block(Call(number, body, float("inf"), answer, block, found.get("m", "")))
 
     def _op_start(self, found: dict[str, Any], body: Body) -> None:
         values = json.loads(body)

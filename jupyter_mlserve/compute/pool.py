@@ -10,7 +10,9 @@ from collections import deque
 from typing import TYPE_CHECKING, Any
 
 from ..contract.errors import MLServeError, TooBusy, TrialFailed
-from .block_queue import MAX_BLOCKS, SURPLUS, BlockQueue
+from .backoff import Backoff
+from .block_queue import MAX_BLOCKS, BlockQueue
+from .pool_idle import end_idle
 from .process import BUSY, IDLE, STARTING, Call, Stopped, Worker
 from .reaper import Exit
 from .replies import (
@@ -31,7 +33,6 @@ if TYPE_CHECKING:
     from .node import Node
     from .trial import Trial
 
-_LOAD_BACKOFF = (1.0, 2.0, 5.0, 10.0, 30.0)  # seconds after the nth failed load in a row
 _YIELD_AFTER = 1.0  # seconds another version waits before a busy pool gives a worker up
 BLOCKS_YIELD_AFTER = 3.0  # the same, when it waits to work on blocks
 
@@ -58,9 +59,7 @@ class Pool:
         self.last_used = time.monotonic()
         self._warmed = False
         self._typical = 0.0  # seconds of a call, a moving average
-        self._failure: MLServeError | None = None
-        self._failures = 0
-        self._failed_until = 0.0
+        self._backoff = Backoff()
         self._tasks: set[asyncio.Task[None]] = set()
 
     # Calls
@@ -75,9 +74,8 @@ class Pool:
             if worker.state == IDLE:
                 worker.begin(call, self.config.call_timeout)
                 return
-        if self._failure is not None and self.last_used < self._failed_until:
-            wait = round(self._failed_until - self.last_used, 1)
-            call.answer(None, cannot_load(self.label, self._failure, wait), 0.0)
+        if (refusal := self._backoff.refusal(self.label, self.last_used)) is not None:
+            call.answer(None, refusal, 0.0)
         elif len(self.queue) >= self.config.max_queue and not self._room():
             call.answer(None, self._too_busy(), 0.0)
         else:
@@ -87,14 +85,13 @@ class Pool:
     def submit_block(self, call: Call) -> None:
         """Take a call that has a block."""
         self.last_used = time.monotonic()
-        if self._failure is not None and self.last_used < self._failed_until:
-            wait = round(self._failed_until - self.last_used, 1)
-            call.answer(None, cannot_load(self.label, self._failure, wait), 0.0)
+        if (refusal := self._backoff.refusal(self.label, self.last_used)) is not None:
+            call.answer(None, refusal, 0.0)
         elif len(self.blocks.waiting) >= MAX_BLOCKS:
             why = f"{self.label} has {MAX_BLOCKS} blocks of records waiting. Try again later."
             call.answer(None, TooBusy(why, retry_after=5.0), 0.0)
         else:
-            self.blocks.waiting.append(call)
+            self.blocks.add(call)
             while self.idle and self.blocks.may_begin:
                 self._feed(self.idle.pop())
             self.grow()
@@ -121,10 +118,14 @@ class Pool:
         if worker.state != IDLE:
             return
         blocks = self.blocks
-        if self.queue and not self._must_yield():
+        if self.queue and self._must_yield():
+            worker.end()
+        elif self.queue and blocks.may_begin and self._block_is_due():
+            blocks.begin(worker, self.config.call_timeout)
+        elif self.queue:
             blocks.interrupted(worker)
             worker.begin(self.queue.popleft(), self.config.call_timeout)
-        elif self.queue or (self.retired and worker.trial is None and not blocks.waiting):
+        elif self.retired and worker.trial is None and not blocks.waiting:
             worker.end()
         elif not blocks.may_begin:
             blocks.interrupted(worker)
@@ -138,6 +139,11 @@ class Pool:
         else:
             blocks.begin(worker, self.config.call_timeout)
 
+    def _block_is_due(self) -> bool:
+        """Calls have as many workers as they may, or never leave one to a block that waits."""
+        busy = sum(worker.call is not None for worker in self.workers)
+        return busy - len(self.blocks.running) >= self.maximum or self.blocks.overdue
+
     def _must_yield(self) -> bool:
         """Another version has waited long for its first worker, and this one never rests."""
         starving = self.node.starving() if self.node.waiting else None
@@ -150,7 +156,7 @@ class Pool:
 
     def grow(self) -> None:
         """Ask for as many workers as are needed now."""
-        if time.monotonic() < self._failed_until:
+        if self._backoff.waits:
             return
         starting = self._starting()
         live = self._live()
@@ -164,7 +170,7 @@ class Pool:
             self.requested += 1
             self.node.request_slot(self)
         if self.blocks.waiting:
-            for _ in range(self.blocks.wanted(self._free())):
+            for _ in range(self.blocks.wanted(self._free(), self._room_for_blocks())):
                 self.blocks.requested += 1
                 self.node.request_slot(self, low=True)
         self.node.watch()
@@ -176,11 +182,15 @@ class Pool:
         """Workers, also those asked for, that can take a block when the calls have theirs."""
         return max(0, self._starting() + self.requested + len(self.idle) - len(self.queue))
 
+    def _room_for_blocks(self) -> int:
+        """Workers, at most, beyond those that blocks may have."""
+        return self.maximum - len(self.workers) - self.requested
+
     def granted(self, trial: Trial | None = None, low: bool = False) -> bool:
         """A slot is free for this pool; False when it is not needed any more."""
         if low:
             self.blocks.requested -= 1
-            if not self.blocks.waiting or self.blocks.wanted(self._free()) < 1:
+            if self.blocks.wanted(self._free(), self._room_for_blocks()) < 1:
                 return False
         elif trial is None:
             self.requested -= 1
@@ -235,12 +245,10 @@ class Pool:
         self.log(logging.WARNING, f"{self.label} could not be loaded: {exc.message}")
         if exc.traceback:
             self.log(logging.WARNING, exc.traceback)
-        wait = _LOAD_BACKOFF[min(self._failures, len(_LOAD_BACKOFF) - 1)]
-        self._failures += 1
-        self._failed_until = time.monotonic() + wait
+        wait = self._backoff.failed()
         if any(other.state in (IDLE, BUSY) for other in self.workers):
             return  # the others serve those who wait
-        self._failure = exc
+        self._backoff.refuse(exc)
         self._refuse_all(cannot_load(self.label, exc, wait))
 
     def _refuse_all(self, exc: MLServeError) -> None:
@@ -253,7 +261,7 @@ class Pool:
     # What workers tell (process.Owner)
 
     def worker_loaded(self, worker: Worker, header: dict[str, Any]) -> None:
-        self._failure, self._failures, self._failed_until = None, 0, 0.0
+        self._backoff.loaded()
         self.node.learn(self.spec, header.pop("modules", None) or ())
         if worker.trial is not None:
             worker.trial.loaded(worker, header)
@@ -362,26 +370,7 @@ class Pool:
             )
         if self.blocks.waiting or (len(self.workers) < self.minimum and not self.retired):
             self.grow()
-        self._end_surplus(now)
-        spare = len(self.workers) - (0 if self.retired else self.minimum)
-        for worker in list(self.idle):
-            if spare <= 0:
-                break
-            if worker.state != IDLE:
-                self.idle.remove(worker)
-            elif self.retired or now - worker.last_used > self.config.idle_timeout:
-                self.idle.remove(worker)
-                worker.end()
-                spare -= 1
-
-    def _end_surplus(self, now: float) -> None:
-        """Workers beyond the maximum were for blocks, and go soon after the last one."""
-        surplus = self._live() - self.requested - max(self.maximum, self.minimum)
-        for worker in list(self.idle) if surplus > 0 else ():
-            if surplus > 0 and worker.state == IDLE and now - worker.last_used > SURPLUS:
-                self.idle.remove(worker)
-                worker.end()
-                surplus -= 1
+        end_idle(self, now)
 
     def retire(self) -> None:
         """No new calls; idle workers stop, busy ones when nothing waits for them any more."""

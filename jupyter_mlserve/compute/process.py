@@ -33,10 +33,21 @@ MAX_FILES = 20_000  # files a call may make
 class Call:
     """A call on its way: how to answer it, and how long it may wait.
 
-    ``block`` is set for one of many records (:mod:`.block_queue`), which has its own ``header``.
+    ``block`` is set for one of many records (:mod:`.block_queue`), which come as ``media``, and
+    gets its own ``header``.
     """
 
-    __slots__ = ("answer", "block", "body", "deadline", "header", "number", "retries", "started")
+    __slots__ = (
+        "answer",
+        "block",
+        "body",
+        "deadline",
+        "header",
+        "media",
+        "number",
+        "retries",
+        "started",
+    )
 
     def __init__(
         self,
@@ -44,16 +55,17 @@ class Call:
         body: Body,
         deadline: float,
         answer: Callable[[Any, Any, float], None],
-        header: bytes = _CALL,
         block: Block | None = None,
+        media: str = "",
     ) -> None:
         self.number = number
         self.body = body
         self.deadline = deadline
         # answer(header of the worker or None, body or error, seconds)
         self.answer = answer
-        self.header = header
+        self.header = _CALL
         self.block = block
+        self.media = media
         self.started = 0.0
         self.retries = 0
 

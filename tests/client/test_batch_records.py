@@ -14,7 +14,7 @@ import pyarrow as pa
 import pytest
 
 from jupyter_mlserve.client import batch_upload
-from jupyter_mlserve.client.batch_records import Wanted
+from jupyter_mlserve.client.batch_records import Wanted, records_of
 from jupyter_mlserve.client.batch_upload import ARROW_ROWS, Upload, upload_of
 from jupyter_mlserve.client.misuse import WrongCall
 from jupyter_mlserve.contract.batch import CSV, LINES, PARQUET
@@ -176,7 +176,7 @@ def test_the_response_may_be_there_and_is_left_out() -> None:
         ({"hp": [1.0], "wt": 2.0}, "wt", "a list with a value for each record"),
         (np.zeros((2, 3)), "", "2 columns (hp, wt), got 3 without names"),
         ([1, 2], "", "cars[0]: expected a dict with hp, wt, got an int"),
-        (7, "", "a list of records with hp, wt, got an int"),
+        (7, "", "a list of records with hp, wt for Tx 1.0, got an int"),
         (pd.DataFrame(CARS).head(0), "cars", "no records"),
         ([], "cars", "no records"),
     ],
@@ -300,15 +300,7 @@ def test_a_file_is_sent_as_it_is(tmp_path: Path) -> None:
     ],
 )
 def test_a_refusal_says_what_to_write_instead(value: Any, said: str) -> None:
-    definition = {
-        "name": "Tx",
-        "version": "1.0",
-        "inputParameterDefinitions": [
-            {"name": "hp", "type": "numeric"},
-            {"name": "wt", "type": "numeric"},
-        ],
-    }
     with pytest.raises(InvalidInput) as caught:
-        records_of(value, Wanted.of(definition))
+        records_of(value, TX)
     assert said in str(caught.value)
     assert not str(caught.value).startswith(":")

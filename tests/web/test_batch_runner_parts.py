@@ -94,7 +94,7 @@ def test_portions_follow_what_was_measured() -> None:
     sizes.measured(256, 0.256)
     assert sizes.next(10_000) == 500
     assert sizes.next(1000) == 125
-    assert sizes.next(8) == 20  # less is not worth a call
+    assert sizes.next(8) == 100  # less is not worth a call
     slow = Sizes(execution(total=8, input_bytes=100), 4, 0.5)
     slow.measured(1, 0.5)
     assert slow.next(7) == 1

@@ -125,14 +125,16 @@ async def test_a_record_that_stops_the_realtime_process_fails_alone(
     call = core.realtime.call
 
     async def deadly(state: str, body: bytes, *more: Any) -> Any:
-        pid = core.realtime.pid
-        if b"77.5" not in body or pid is None:
+        if b"77.5" not in body:
             await asyncio.sleep(0.02)  # so that it comes while the other is there
             return await call(state, body, *more)
-        os.kill(pid, signal.SIGSTOP)
+        if core.realtime.pid is not None:
+            os.kill(core.realtime.pid, signal.SIGSTOP)
         answer = asyncio.ensure_future(call(state, body, *more))
         await asyncio.sleep(0.1)
-        os.kill(pid, signal.SIGKILL)
+        while core.realtime.pid is None:  # the last one has just ended
+            await asyncio.sleep(0.001)
+        os.kill(core.realtime.pid, signal.SIGKILL)
         return await answer
 
     data = attitude.attitude().drop(columns="rating").head(8).astype(float)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from ..block import ARROW, Block
@@ -66,7 +67,9 @@ class RunBlock:
             if call.media == ARROW:
                 result = self.scorer.score(call.body, ARROW, options, by_row=True)
             else:
-                terms = Terms(block.budget, call.version.label, block.owner, node.turns.waiting)
+                terms = Terms(block.budget, call.version.label, block.owner)
+                if not call.due:
+                    terms = replace(terms, hurry=node.turns.waiting)
                 result = self.scorer.score_lines(call.body, options, terms)
         except BaseException as exc:
             result = exc.with_traceback(None)

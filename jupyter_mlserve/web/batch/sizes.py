@@ -10,9 +10,9 @@ MAX_BODY = 4 * 1024**2
 MAX_RECORDS = 200_000
 # The same for realtime services, as lines and as rows: measured, more gains nothing there.
 MAX_LINES, MAX_ROWS = 4_096, 65_536
-# A call for less work (seconds) than this costs more than it does; and, for rows of realtime
+# A call for less work (seconds) than this is not worth what it costs; and, for rows of realtime
 # services, a call of fewer pieces.
-LEAST_SECONDS, LEAST_PIECES = 0.02, 4
+LEAST_SECONDS, LEAST_PIECES = 0.1, 4
 # The next portion is at most so many times the last one: one record says little of the others.
 GROWTH = 16
 
