@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 from ._version import __version__
 
 if TYPE_CHECKING:
+    from .client.batch import Batch
+    from .client.batch_response import BatchResponse
     from .client.deploy import DeployClient
     from .client.response import ServiceResponse
     from .client.service import Service
@@ -21,6 +23,8 @@ if TYPE_CHECKING:
     from .notebook.transforms.text import Sentiment
 
 __all__ = [
+    "Batch",
+    "BatchResponse",
     "DeployClient",
     "ExtractPixels",
     "FeaturizeImage",
@@ -35,6 +39,8 @@ __all__ = [
 ]
 
 _LAZY = {
+    "Batch": ".client.batch",
+    "BatchResponse": ".client.batch_response",
     "DeployClient": ".client.deploy",
     "ExtractPixels": ".notebook.transforms.images",
     "FeaturizeImage": ".notebook.transforms.images",
