@@ -32,7 +32,7 @@ def plain(jp_http_port: int, jp_base_url: str, jp_serverapp: Any, jp_asyncio_loo
         head = [f"GET {jp_base_url}mlserve/{path} HTTP/1.0", f"Authorization: token {token}"]
         writer.write("\r\n".join([*head, *lines, "", ""]).encode())
         await writer.drain()
-        start = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 20)
+        start = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 10)
         return start.decode().split("\r\n"), reader, writer
 
     yield get
@@ -41,13 +41,20 @@ def plain(jp_http_port: int, jp_base_url: str, jp_serverapp: Any, jp_asyncio_loo
     jp_asyncio_loop.run_until_complete(asyncio.sleep(0))
 
 
-async def one(reader: Any) -> tuple[str, str, Any]:
+async def one(reader: Any, seconds: float = 10) -> tuple[str, str, Any]:
     """The next event: type, id, data; comments and the time to wait are skipped."""
-    while True:
-        block = (await asyncio.wait_for(reader.readuntil(b"\n\n"), 20)).decode()
+    deadline = time.monotonic() + seconds
+    while True:  # each comment would begin the time anew
+        left = deadline - time.monotonic()
+        block = (await asyncio.wait_for(reader.readuntil(b"\n\n"), left)).decode()
         fields = dict(line.split(": ", 1) for line in block.splitlines() if ": " in line)
         if "event" in fields:
             return fields["event"], fields["id"], json.loads(fields["data"])
+
+
+async def rest(reader: Any, seconds: float = 10) -> bytes:
+    """All that still comes."""
+    return bytes(await asyncio.wait_for(reader.read(), seconds))
 
 
 async def until(condition: Any) -> None:
@@ -71,7 +78,9 @@ async def test_events_from_the_first_to_the_last(
     batch.begin()
     batch.add(0, [result(0), {"success": False}], failed=1)
     seen = []
+    deadline = time.monotonic() + 10
     while not seen or seen[-1][2]["completedItemCount"] < 2:
+        assert time.monotonic() < deadline, seen
         seen.append(await one(reader))
     assert seen[-1][:2] == ("progress", "InProgress-2")
     assert (seen[-1][2]["failedItemCount"], "rate" in seen[-1][2]) == (1, True)
@@ -84,7 +93,7 @@ async def test_events_from_the_first_to_the_last(
         "secondsLeft",
     }
     assert last["finishedAt"]
-    assert await reader.read() == b""
+    assert await rest(reader) == b""
     await until(lambda: node.core.desk.busy["streams"] == 0)
     # A browser comes again by itself: 204 tells it that there is no more.
     reply = await http("GET", f"{batch.path}/events", headers={"Last-Event-ID": "Complete-4"})
@@ -101,14 +110,14 @@ async def test_quiet_times_deletion_and_clients_that_leave(
     batch = stored(4).begin()
     _, reader, writer = await plain(f"{batch.path}/events")
     await one(reader)
-    assert await asyncio.wait_for(reader.readuntil(b"\n\n"), 20) == b":\n\n"
+    assert await asyncio.wait_for(reader.readuntil(b"\n\n"), 10) == b":\n\n"
     writer.transport.abort()
     await until(lambda: node.core.desk.busy["streams"] == 0)
     _, reader, _ = await plain(f"{batch.path}/events")
     await one(reader)
     assert (await http("DELETE", batch.path)).json == [batch.id]
     assert (await one(reader))[::2] == ("deleted", {"batchExecutionId": batch.id})
-    assert await reader.read() == b""
+    assert await rest(reader) == b""
     assert (await http("GET", f"{batch.path}/events")).status == 404
     assert not node.core.batches.folder(batch.id).exists()
     # However long it takes, a reader must show from time to time who it is.
@@ -156,7 +165,7 @@ async def test_large_results_pass_at_the_speed_of_the_reader(
     assert not any(line.startswith("Content-Encoding") for line in head)
     await asyncio.sleep(0.5)
     assert made < 24 * 1024**2  # the buffers of two sockets, and a few pieces
-    status = json.loads(await reader.read())
+    status = json.loads(await rest(reader, 40))
     assert made > 64_000_000
     values = [int(each["outputParameters"]["y"][:6]) for each in status["batchExecutionResults"]]
     assert values == list(range(64_000))
@@ -164,7 +173,7 @@ async def test_large_results_pass_at_the_speed_of_the_reader(
     monkeypatch.setattr(base, "STALLED", 0.2)
     _, reader, _ = await plain(batch.path)
     await asyncio.sleep(0.8)
-    assert len(await reader.read()) < 64_000_000
+    assert len(await rest(reader)) < 64_000_000
     # What turns out to be damaged in the middle is never taken for whole.
     chunk = node.core.executions.chunks_between(batch.id, 63_000, 63_001)[0]
     (node.core.batches.folder(batch.id) / "results" / chunk.name).unlink()

@@ -15,7 +15,6 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, TypeVar
 
-from ...contract.errors import TooBusy
 from . import render as rendering
 from . import split as splitting
 from .child_process import Child
@@ -23,10 +22,12 @@ from .index import INDEX, INPUT
 from .messages import DONE
 from .models import Chunk
 from .plan import OutPlan, Plan
+from .readers import Turns
 from .split import Split, SplitLimits
 
 _T = TypeVar("_T")
-_PIECE = 1 << 18
+# A slow reader is looked at after each of these.
+_PIECE = 1 << 16
 # Beside what is split: its index, and what is buffered.
 _FILE_ROOM = 1 << 20
 
@@ -46,24 +47,34 @@ class Children:
         wait: float = 60.0,
         idle: float = 20.0,
     ) -> None:
-        """``most`` children of each kind at a time, each with so much ``memory`` (bytes, 0: any).
+        """Each child has so much ``memory`` (bytes, 0: any).
 
+        ``most``: children of a kind at a time that convert, that split or render for one user;
+        for all users one more, or twice as many that render: these mostly wait for who reads.
         ``seconds``: most time for a split, for a conversion, and between two pieces of a
         rendering. ``wait``: how long (seconds) work waits for its turn. ``idle``: how long a child
         that converts is kept for the next conversion.
         """
         self._most, self._memory, self._seconds = most, memory, seconds
-        self._wait, self._idle_seconds = wait, idle
+        self._idle_seconds = idle
+        self._converting = Turns(most, most, wait)
+        self._splitting = Turns(most + 1, most, wait)
+        self._rendering = Turns(2 * most, most, wait)
         # A thread for each child, and for what is light.
-        self._threads = ThreadPoolExecutor(3 * most + 2, "mlserve-batch-files")
-        self._turns: dict[str, asyncio.Semaphore] = {}
+        self._threads = ThreadPoolExecutor(4 * most + 3, "mlserve-batch-files")
         self._children: set[Child] = set()
         self._idle: list[tuple[Child, asyncio.TimerHandle]] = []
 
     async def split(
-        self, upload: Path, format: str, folder: Path, plan: Plan, limits: SplitLimits | None = None
+        self,
+        upload: Path,
+        format: str,
+        folder: Path,
+        plan: Plan,
+        limits: SplitLimits | None = None,
+        user: str = "",
     ) -> Split:
-        """As split.split."""
+        """As split.split; ``user``: who waits for it."""
         limits = limits or SplitLimits()
         size = (await self._thread(upload.stat)).st_size
         if splitting.is_light(format, size):
@@ -78,7 +89,7 @@ class Children:
             # The offsets are 12 bytes a record.
             "file_size": max(limits.output, 12 * limits.records) + _FILE_ROOM,
         }
-        async with self._turn("split"), self._child() as child:
+        async with self._splitting.turn(user), self._child() as child:
             try:
                 _, found = await self._answer(child, header, "The upload")
             except BaseException:
@@ -88,7 +99,7 @@ class Children:
 
     async def convert(self, stream: bytes, plan: Plan) -> bytes:
         """The rows of a stored Arrow stream as lines, one record each."""
-        async with self._turn("convert"):
+        async with self._converting.turn(""):
             child = self._take_idle() or self._start()
             whole = False
             try:
@@ -110,10 +121,12 @@ class Children:
         format: str,
         offset: int = 0,
         limit: int | None = None,
+        user: str = "",
     ) -> AsyncIterator[bytes]:
         """The results as pieces of a file in ``format`` (json: one array of results).
 
-        ``offset`` and ``limit`` count records. The caller takes the pieces as fast as it likes.
+        ``offset`` and ``limit`` count records. It ends with TooBusy if the pieces are taken slowly
+        while others than this ``user`` wait; the caller must end it when none is taken at all.
         Use it with contextlib.aclosing: closing it, or cancelling, ends the child.
         """
         if rendering.is_light(format, chunks):
@@ -132,13 +145,16 @@ class Children:
             "limit": limit,
         }
         what = "The results"
-        async with self._turn("render"), self._child() as child:
+        async with self._rendering.turn(user) as turn, self._child() as child:
             await self._timed(child, what, child.send, self._bounded(header))
             while True:
                 kind, data = await self._timed(child, what, child.receive, what)
                 if kind == DONE:
                     return
-                yield data
+                for start in range(0, len(data), _PIECE):
+                    yield turn.give(data[start : start + _PIECE])
+                    turn.taken()
+                    self._rendering.make_room(turn)
 
     async def close(self) -> None:
         """End all children. What is under way fails."""
@@ -150,22 +166,6 @@ class Children:
         self._threads.shutdown(wait=False, cancel_futures=True)
 
     # Children
-
-    @asynccontextmanager
-    async def _turn(self, kind: str) -> AsyncIterator[None]:
-        turn = self._turns.setdefault(kind, asyncio.Semaphore(self._most))
-        try:
-            await asyncio.wait_for(turn.acquire(), self._wait)
-        except asyncio.TimeoutError:
-            raise TooBusy(
-                "The server is reading or writing as many batches as it can at a time. "
-                "Try again a little later.",
-                retry_after=5.0,
-            ) from None
-        try:
-            yield
-        finally:
-            turn.release()
 
     @asynccontextmanager
     async def _child(self) -> AsyncIterator[Child]:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import socket
+import time
 from collections.abc import AsyncGenerator, Generator
 from contextlib import aclosing, suppress
 
@@ -12,8 +14,12 @@ from ...contract.errors import MLServeError, NotFound
 from ...store.batches.models import Execution, is_id
 from ..base import MLServeHandler
 
-# A client that takes no byte for so many seconds is taken for gone.
-STALLED = 120.0
+# A client must take an answer at so many bytes a second; it may be behind by so many seconds. What
+# makes the answer waits for it: well shorter than others wait for their turn (store.batches.child).
+RATE = 8 * 1024
+STALLED = 30.0
+# Bytes that are sent at a time.
+SLICE = 64 * 1024
 
 
 class BatchHandler(MLServeHandler):
@@ -51,6 +57,7 @@ class BatchHandler(MLServeHandler):
         What fails before the first piece is an ordinary error. After it the connection is cut:
         so the client sees that the answer is not whole. ``pieces`` is closed in any case.
         """
+        self._hold_little()
         self._transforms = []  # Jupyter compresses, at the cost of everybody else in this loop
         self._sender = asyncio.get_running_loop().create_task(self._send(pieces))
         self.node.core.desk.sending(self._sender)
@@ -72,10 +79,24 @@ class BatchHandler(MLServeHandler):
                     self.log.error("unhandled error", exc_info=error)
 
     async def _send(self, pieces: AsyncGenerator[bytes, None]) -> None:
+        left = STALLED
         async with aclosing(pieces):
             async for piece in pieces:
-                self.write(piece)
-                await asyncio.wait_for(self.flush(), STALLED)
+                for start in range(0, len(piece), SLICE):
+                    data = piece[start : start + SLICE]
+                    self.write(data)
+                    began = time.monotonic()
+                    await asyncio.wait_for(self.flush(), left)
+                    left += len(data) / RATE - (time.monotonic() - began)
+                    left = min(left, STALLED)
+
+    def _hold_little(self) -> None:
+        """What is not on its way yet waits here, so that it is seen how fast the client reads."""
+        option = getattr(socket, "TCP_NOTSENT_LOWAT", None)
+        stream = getattr(self.request.connection, "stream", None)
+        if option is not None and stream is not None:
+            with suppress(OSError, AttributeError):
+                stream.socket.setsockopt(socket.IPPROTO_TCP, option, SLICE)
 
     def _cut(self) -> None:
         connection = self.request.connection

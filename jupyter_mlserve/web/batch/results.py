@@ -114,7 +114,9 @@ async def pieces(
         return
     chunks, outputs = await asyncio.to_thread(_plan, core, execution, first, stop)
     folder = core.batches.folder(execution.id)
-    found = core.children.render(folder, chunks, outputs, format, first, stop - first)
+    found = core.children.render(
+        folder, chunks, outputs, format, first, stop - first, execution.owner
+    )
     async with aclosing(cast("AsyncGenerator[bytes, None]", found)) as rendered:
         async for piece in rendered:
             yield piece

@@ -224,7 +224,9 @@ class BatchUpload(Exchange):
         assert upload is not None
         plan = plan_of(Definition.from_json(self._route.state.definition))
         limits = SplitLimits(records=self.node.settings.batch.max_records)
-        split = await core.children.split(upload.path, self._format, upload.folder, plan, limits)
+        split = await core.children.split(
+            upload.path, self._format, upload.folder, plan, limits, self._user
+        )
         self._deciding = True
         self._upload = None
         execution = await asyncio.to_thread(self._admit, upload, split)
