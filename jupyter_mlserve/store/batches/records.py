@@ -14,6 +14,7 @@ from ...contract.batch import FINAL, IN_PROGRESS, READY
 from ...contract.errors import Conflict, OutOfSpace, TooBusy
 from ..database import Database
 from ..rows import storable
+from . import deletion
 from . import statements as sql
 from .holders import is_dead
 from .models import Chunk, Execution, Quota, Summary, is_id, no_execution
@@ -275,13 +276,13 @@ class Executions:
 
     def delete(self, id: str) -> bool:
         """Remove it from the database, whatever its state; then remove its files. False: it was
-        not there. Who works on it is told by its next commit or renewal."""
-        if not is_id(id):
-            return False
-        with self._database.write() as connection:
-            connection.execute(sql.LOCK_ONE, {"of": id})
-            connection.execute(sql.REMOVE_CHUNKS, {"of": id})
-            return connection.execute(sql.REMOVE, {"of": id}).rowcount > 0
+        not there. Who works on it is told by its next commit or renewal. It is gone at once;
+        with very many chunks this takes seconds (deletion.py), in which others can write."""
+        return is_id(id) and deletion.delete(self._database, id)
+
+    def finish_deletions(self) -> None:
+        """Remove the rows that are left of deletions which a kill ended."""
+        deletion.finish(self._database)
 
     # Chunks
 

@@ -15,6 +15,9 @@ _now: BindParameter[Any] = bindparam("now", type_=UTCDateTime())
 _owner: BindParameter[str] = bindparam("user")
 _going = batch.c.state.in_((READY, IN_PROGRESS))
 _held = (batch.c.id == _id, batch.c.holder == _holder)
+# The state of an execution that is being deleted (deletion.py): no question finds it.
+REMOVED = "Removed"
+_there = batch.c.state != REMOVED
 
 # What becomes a models.Execution.
 _COLUMNS: tuple[Any, ...] = (
@@ -32,15 +35,20 @@ BY_KEY = select(*_COLUMNS).where(
     batch.c.name == bindparam("service"),
     batch.c.version == bindparam("number"),
     batch.c.request_key == bindparam("request"),
+    _there,
 )
-USED = select(_BYTES, func.count())
+USED = select(_BYTES, func.count()).where(_there)
 USED_BY = USED.where(batch.c.owner == _owner)
 
-GET = select(*_COLUMNS).where(batch.c.id == _id)
-OWNED = select(*_COLUMNS).where(batch.c.owner == _owner).order_by(batch.c.created_at, batch.c.id)
+GET = select(*_COLUMNS).where(batch.c.id == _id, _there)
+OWNED = (
+    select(*_COLUMNS)
+    .where(batch.c.owner == _owner, _there)
+    .order_by(batch.c.created_at, batch.c.id)
+)
 OWNED_OF = OWNED.where(batch.c.name == bindparam("service"), batch.c.version == bindparam("number"))
-KNOWN = select(batch.c.id).where(batch.c.id.in_(bindparam("ids", expanding=True)))
-SUMMARY = select(batch.c.state, func.count(), _BYTES).group_by(batch.c.state)
+KNOWN = select(batch.c.id).where(batch.c.id.in_(bindparam("ids", expanding=True)), _there)
+SUMMARY = select(batch.c.state, func.count(), _BYTES).where(_there).group_by(batch.c.state)
 EXPIRED = (
     select(batch.c.id)
     .where(batch.c.state.in_(sorted(FINAL)), batch.c.finished_at < bindparam("before"))
@@ -56,7 +64,7 @@ GOING = (
 # Leases
 LEASE_OF = (
     select(batch.c.state, batch.c.holder, batch.c.held_until)
-    .where(batch.c.id == _id)
+    .where(batch.c.id == _id, _there)
     .with_for_update()
 )
 _until = bindparam("until", type_=UTCDateTime())
@@ -102,8 +110,23 @@ _END = {
 }
 FAIL = batch.update().where(batch.c.id == _id, _going).values(_END)
 FAIL_HELD = batch.update().where(*_held, _going).values(_END)
-LOCK_ONE = select(batch.c.id).where(batch.c.id == _id).with_for_update()
+# Also frees its key, for another request.
+HIDE = (
+    batch.update()
+    .where(batch.c.id == _id, _there)
+    .values(state=REMOVED, request_key=None, holder=None, held_until=None)
+)
+HIDDEN = select(batch.c.id).where(batch.c.state == REMOVED)
+# So many chunks, and this one, are the last ones.
+CHUNK_FROM_END = (
+    select(batch_chunk.c.first)
+    .where(batch_chunk.c.batch_id == _id)
+    .order_by(batch_chunk.c.first.desc())
+    .limit(1)
+    .offset(bindparam("skip"))
+)
 REMOVE_CHUNKS = batch_chunk.delete().where(batch_chunk.c.batch_id == _id)
+REMOVE_CHUNKS_AFTER = REMOVE_CHUNKS.where(batch_chunk.c.first > bindparam("start"))
 REMOVE = batch.delete().where(batch.c.id == _id)
 
 # What becomes a models.Chunk.

@@ -25,6 +25,7 @@ def sweep(
 ) -> tuple[int, int]:
     """Remove what ended more than ``retention`` seconds ago (0: nothing), and files that are left
     of uploads and deletions which a kill ended. Blocks. Returns how many there were of each."""
+    executions.finish_deletions()
     expired = 0
     if retention:
         before = datetime.now(timezone.utc) - timedelta(seconds=retention)
