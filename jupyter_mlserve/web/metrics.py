@@ -3,8 +3,14 @@
 from __future__ import annotations
 
 from contextlib import suppress
+from typing import TYPE_CHECKING
 
-from prometheus_client import Counter, Histogram
+from prometheus_client import Counter, Gauge, Histogram
+
+from ..contract.batch import FINAL
+
+if TYPE_CHECKING:
+    from ..store.batches.models import Execution
 
 CALLS = Counter(
     "jupyter_mlserve_calls",
@@ -17,6 +23,20 @@ SECONDS = Histogram(
     ["service", "version"],
     buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 60.0),
 )
+RECORDS = Counter(
+    "jupyter_mlserve_batch_records",
+    "Records of batch executions whose results were stored, by outcome (answered, failed)",
+    ["service", "version", "outcome"],
+)
+EXECUTIONS = Counter(
+    "jupyter_mlserve_batch_executions",
+    "Batch executions that ended, by their last state",
+    ["service", "version", "state"],
+)
+RUNNING = Gauge("jupyter_mlserve_batch_running", "Batch executions that are being worked on")
+QUEUED = Gauge("jupyter_mlserve_batch_queued", "Batch executions that wait for their turn")
+
+OUTCOMES = ANSWERED, ERROR = "answered", "failed"
 
 
 class CallMetrics:
@@ -43,3 +63,25 @@ class CallMetrics:
         for status in self._status:
             with suppress(KeyError):
                 CALLS.remove(self._name, self._version, str(status))
+        forget_batches(self._name, self._version)
+
+
+def count_batch(before: Execution, after: Execution) -> None:
+    """What was added to an execution by its runner here."""
+    name, version = after.name, after.version
+    failed = after.failed - before.failed
+    answered = after.completed - before.completed - failed
+    if answered > 0:
+        RECORDS.labels(name, version, ANSWERED).inc(answered)
+    if failed > 0:
+        RECORDS.labels(name, version, ERROR).inc(failed)
+    if after.final and not before.final:
+        EXECUTIONS.labels(name, version, after.state).inc()
+
+
+def forget_batches(name: str, version: str) -> None:
+    """The version is gone. (What still ends of it may begin them anew: say so again then.)"""
+    for counter, values in ((RECORDS, OUTCOMES), (EXECUTIONS, FINAL)):
+        for value in values:
+            with suppress(KeyError):
+                counter.remove(name, version, value)

@@ -25,6 +25,7 @@ from ...contract.errors import (
 from ...store.batches import DamagedUnit, Execution, Quota
 from ...store.batches.models import ARROW, ROWS
 from ...store.batches.plan import plan_of
+from ..metrics import count_batch
 from .asking import Asker, Broken
 from .committing import Committer, LeaseLost, QuotaReached, Result
 from .progress import Rate
@@ -245,8 +246,13 @@ class Engine:
         executions = self._core.executions
         for wait in (0.2, 1.0, 5.0, None):
             try:
-                await self._threaded(executions.fail, self.id, self._holder, message)
-                self.execution = await self._threaded(executions.get, self.id)
+                ours = await self._threaded(executions.fail, self.id, self._holder, message)
+                before, self.execution = (
+                    self.execution,
+                    await self._threaded(executions.get, self.id),
+                )
+                if ours:
+                    count_batch(before, self.execution)
             except NotFound:
                 return
             except MLServeError:
@@ -369,6 +375,7 @@ class Engine:
     # -- what the store says ----------------------------------------------------------------------
 
     def _stored(self, execution: Execution) -> None:
+        count_batch(self.execution, execution)
         self.execution = execution
         self.rate.count(execution.completed)
         self._tell(self)

@@ -7,14 +7,16 @@ import time
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from dataclasses import replace
 from functools import partial
 from logging import Logger
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from ...contract.batch import READY
+from ...contract.batch import FAILED, READY
 from ...contract.errors import Gone, MLServeError, NotFound, VersionDeleted
 from ...store.batches import Execution, new_holder
 from ...store.batches.pinned import pinned
+from ..metrics import QUEUED, RUNNING, count_batch, forget_batches
 from ..runtime import runtime_key
 from .engine import Engine
 from .progress import Progress, progress_of
@@ -87,6 +89,8 @@ class BatchRunner:
             task.cancel()
         await asyncio.gather(*self._own, *self._runs.values(), return_exceptions=True)
         await asyncio.to_thread(self._threads.shutdown)
+        QUEUED.set(0)
+        RUNNING.set(0)
 
     @property
     def running(self) -> int:
@@ -159,6 +163,7 @@ class BatchRunner:
                 waiting = await self._threaded(self._waiting)
                 waiting = [one for one in waiting if one.id not in self._engines]
                 await self._take_turns(waiting)
+                QUEUED.set(sum(one.id not in self._engines for one in waiting))
                 if waiting or self._engines:
                     wait = SOON
             except MLServeError as exc:
@@ -202,6 +207,9 @@ class BatchRunner:
                 self._look_now()  # another server was quicker; see what is left
 
     def _begin(self, execution: Execution) -> None:
+        with suppress(MLServeError):
+            # Who knows the route is told when the version goes; then its metrics end.
+            self._core.routes.find(execution.name, execution.version)
         engine = Engine(
             self._core,
             self._settings,
@@ -213,6 +221,7 @@ class BatchRunner:
         )
         self._engines[engine.id] = engine
         self._runs[engine.id] = asyncio.ensure_future(self._run(engine))
+        RUNNING.set(len(self._engines))
 
     async def _run(self, engine: Engine) -> None:
         id = engine.id
@@ -224,6 +233,7 @@ class BatchRunner:
             await self._fault(engine, exc)
         finally:
             del self._engines[id], self._runs[id]
+            RUNNING.set(len(self._engines))
             now = time.monotonic()
             self._served[id] = self._served[engine.execution.owner] = now
             while len(self._served) > 10_000:
@@ -241,7 +251,8 @@ class BatchRunner:
         said = exc.message if isinstance(exc, MLServeError) else "see the log of the server."
         message = f"It was interrupted {count} times and given up: {said}"
         try:
-            await self._threaded(self._core.executions.fail, engine.id, None, message)
+            if await self._threaded(self._core.executions.fail, engine.id, None, message):
+                count_batch(engine.execution, replace(engine.execution, state=FAILED))
             del self._faults[engine.id]
         except MLServeError as error:
             self._log.error("cannot store that %s failed: %s", engine.id, error)
@@ -292,16 +303,18 @@ class BatchRunner:
 
     async def _retire(self, engine: Engine) -> None:
         """Stop what ran it, unless it is what answers calls now, or another execution needs it."""
-        asker = engine.asker
-        if self._stopped or asker is None or self.holds(asker.key):
+        asker, execution = engine.asker, engine.execution
+        if self._stopped:
             return
         try:
-            key = await self._threaded(self._current, engine.execution)
-            if key != asker.key and not self.holds(asker.key):
+            key = await self._threaded(self._current, execution)
+            if not key:
+                forget_batches(execution.name, execution.version)
+            if asker is not None and key != asker.key and not self.holds(asker.key):
                 node = self._core.realtime if asker.realtime else self._core.compute
                 await node.retire(asker.key)
         except MLServeError as exc:
-            self._log.debug("could not retire %s: %s", asker.key, exc)
+            self._log.debug("could not retire what ran %s: %s", engine.id, exc)
 
     def _current(self, execution: Execution) -> str:
         """The key of the version as it is now; "" if it is not there."""
