@@ -148,10 +148,10 @@ def test_quotas_say_what_to_do(executions: Executions) -> None:
     quota = Quota(total_bytes=350, user_bytes=250, user_executions=3)
     for _ in range(2):
         executions.create(an_execution(), quota=quota)
-    with pytest.raises(OutOfSpace, match=r"250 bytes for your batch executions\. Delete"):
+    with pytest.raises(OutOfSpace, match=r"250 bytes for .*\(batch_user_quota\)"):
         executions.create(an_execution(), quota=quota)
     executions.create(an_execution(owner="bob"), quota=quota)
-    with pytest.raises(OutOfSpace, match="350 bytes for all batch executions"):
+    with pytest.raises(OutOfSpace, match=r"350 bytes for all batch executions .*\(batch_quota\)"):
         executions.create(an_execution(owner="bob"), quota=quota)
     executions.create(an_execution(input_bytes=0), quota=quota)
     with pytest.raises(TooBusy, match="You have 3 batch executions"):

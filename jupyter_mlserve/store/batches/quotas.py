@@ -16,8 +16,9 @@ def check_new(connection: Connection, execution: Execution, quota: Quota) -> Non
         if count >= quota.user_executions:
             raise TooBusy(
                 f"You have {count} batch executions on this server, the most that it keeps for "
-                "one user. Delete those that are not needed any more (DELETE …/batch/{id}), then "
-                "send the records again.",
+                "one user (batch_max_executions). Delete finished ones that are not needed any "
+                "more (DELETE …/batch/{id}), then send the records again; or ask the administrator "
+                "to raise the limit.",
                 limit=quota.user_executions,
             )
     check_bytes(connection, execution, quota, "The records", execution.input_bytes)
@@ -27,14 +28,16 @@ def check_bytes(
     connection: Connection, execution: Execution, quota: Quota, what: str, more: int = 0
 ) -> None:
     """Raise OutOfSpace if the bytes of the executions, and ``more``, are over a quota."""
-    for owner, limit, whose in (
-        (execution.owner, quota.user_bytes, "your batch executions"),
-        (None, quota.total_bytes, "all batch executions on this server"),
+    all_users = "all batch executions on this server"
+    for owner, limit, whose, trait in (
+        (execution.owner, quota.user_bytes, "your batch executions", "batch_user_quota"),
+        (None, quota.total_bytes, all_users, "batch_quota"),
     ):
         if limit and used(connection, owner)[0] + more > limit:
             raise OutOfSpace(
-                f"{what} do not fit into the {limit:,} bytes for {whose}. Delete executions that "
-                "are not needed any more (DELETE …/batch/{id}), or have the quota raised.",
+                f"{what} do not fit into the {limit:,} bytes for {whose} ({trait}). Delete "
+                "finished executions that are not needed any more (DELETE …/batch/{id}), or ask "
+                "the administrator to raise the quota.",
                 limit=limit,
             )
 

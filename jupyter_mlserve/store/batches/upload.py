@@ -80,8 +80,10 @@ class Upload:
                 )
             if self._room and size > self._room:
                 raise OutOfSpace(
-                    "The records do not fit into what is left of the quota for batch executions. "
-                    "Delete executions that are not needed any more, or have the quota raised."
+                    "The records do not fit into what is left of the quotas for batch executions "
+                    "(batch_user_quota, batch_quota). Delete finished executions that are not "
+                    "needed any more (DELETE …/batch/{id}), or ask the administrator to raise the "
+                    "quotas."
                 )
             with disk_errors(self._files.root):
                 written = 0
