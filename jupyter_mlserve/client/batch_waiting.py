@@ -29,12 +29,19 @@ def bar(fraction: float, width: int = _WIDTH) -> str:
     return "\N{FULL BLOCK}" * full + "\N{LIGHT SHADE}" * (width - full)
 
 
+def _in_kernel() -> bool:
+    """Whether what is written appears in a notebook, where a line can be written over."""
+    ipython = sys.modules.get("IPython")
+    shell = ipython.get_ipython() if ipython else None
+    return hasattr(shell, "kernel")
+
+
 class Line:
     """A line of text on standard error; a log gets a line now and then."""
 
     def __init__(self, stream: TextIO | None = None, *, notebook: bool = False) -> None:
         self._stream = sys.stderr if stream is None else stream
-        self._inplace = notebook or self._stream.isatty() or "ipykernel" in sys.modules
+        self._inplace = notebook or self._stream.isatty() or _in_kernel()
         self._written = 0
         self._when = float("-inf")
 

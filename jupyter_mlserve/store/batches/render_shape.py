@@ -161,8 +161,8 @@ def learn(spans: Spans, outputs: OutPlan, types: bool) -> Learnt:
                             for cell in cells:
                                 learnt.value(name, column, bytes(cell))
                 elif types:
-                    for cell in unwrapped(raw) if name in unwrap else (bytes(raw),):
-                        learnt.value(name, None, cell)
+                    for value in unwrapped(raw) if name in unwrap else (bytes(raw),):
+                        learnt.value(name, None, value)
     return learnt
 
 
