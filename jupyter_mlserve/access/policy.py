@@ -1,9 +1,10 @@
 """The one place that decides who may do what. Nothing else in the project compares users.
 
-The rules are those of Machine Learning Server's Contributor role: everybody who is known may list
-and consume all services and publish under new names; who published may change. A name belongs
-to the first to publish it. A batch execution belongs to who started it, and to nobody else: its
-records are theirs, whoever the service belongs to.
+The rules are those of two of Machine Learning Server's roles. Contributor, which everybody who is
+known has: they may list and consume all services and publish under new names; who published may
+change. A name belongs to the first to publish it. Owner, which an administrator has: they may
+change all services, and what belongs to the server. A batch execution, a session and a snapshot
+belong to who made them, and to nobody else: what is in them is theirs.
 """
 
 from __future__ import annotations
@@ -14,7 +15,18 @@ from typing import Literal, get_args
 from ..contract.errors import NotAllowed, NotAuthenticated
 from .principal import Principal
 
-Action = Literal["list", "consume", "publish", "update", "delete", "see_code", "batch"]
+Action = Literal[
+    "list",
+    "consume",
+    "publish",
+    "update",
+    "delete",
+    "see_code",
+    "batch",
+    "session",
+    "snapshot",
+    "administer",
+]
 ACTIONS: tuple[Action, ...] = get_args(Action)
 
 _TO_ALL = frozenset({"list", "consume"})
@@ -24,7 +36,12 @@ _DOING = {
     "delete": "delete it",
     "see_code": "see its code",
     "batch": "see or delete it",
+    "session": "use it",
+    "snapshot": "use it",
+    "administer": "do this",
 }
+# What belongs to one user alone, administrators or not.
+_PERSONAL = frozenset({"batch", "session", "snapshot"})
 
 
 @dataclass(frozen=True)
@@ -36,7 +53,7 @@ class Decision:
 
 
 class Policy:
-    """Answers :meth:`may`. Roles and consumers' access tokens will be known here."""
+    """Answers :meth:`may`. The other roles, and what a token is limited to, will be known here."""
 
     def may(
         self,
@@ -48,9 +65,10 @@ class Policy:
         """Whether ``principal`` (None: nobody known) may do ``action``.
 
         ``owner``: for ``publish``, the user who owns the name (None: the name is free); for
-        ``update``, ``delete`` and ``see_code``, the author of the version; for ``batch``, who
-        started the batch execution that is to be seen or deleted. ``name_owner``: for ``update``,
-        ``delete`` and ``see_code``, the owner of the name, who may do what the author may.
+        ``update``, ``delete`` and ``see_code``, the author of the version; for ``batch``,
+        ``session`` and ``snapshot``, who made the one that is to be used. ``name_owner``: for
+        ``update``, ``delete`` and ``see_code``, the owner of the name, who may do what the author
+        may. ``administer`` is about the server itself, such as its compute nodes.
         """
         if action not in ACTIONS:
             raise ValueError(f"Unknown action {action!r}; known are {', '.join(ACTIONS)}.")
@@ -60,7 +78,13 @@ class Policy:
             return Decision(True, f"Everybody who is signed in may {action} services.")
         if action == "publish" and owner is None:
             return Decision(True, "Everybody who is signed in may publish under a new name.")
-        owners = (owner,) if action == "batch" else (owner, name_owner)
+        if principal.administrator and action not in _PERSONAL:
+            return Decision(True, f"{principal.username} is an administrator.")
+        if action == "administer":
+            return Decision(
+                False, f"Only an administrator may do this, which {principal.username} is not."
+            )
+        owners = (owner,) if action in _PERSONAL else (owner, name_owner)
         if owner is not None and principal.username in owners:
             return Decision(True, f"It belongs to {principal.username}.")
         whom = owner or "somebody else"

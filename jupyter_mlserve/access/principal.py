@@ -10,6 +10,7 @@ from typing import Any
 
 # Providers of principals: where a name comes from.
 SERVER = "server"  # the one owner of a server that knows no names
+LOCAL = "local"  # an account of this server, signed in by POST login
 JUPYTER = "jupyter"  # an identity provider that names its users (JupyterHub's, or one of a site)
 
 
@@ -18,11 +19,13 @@ class Principal:
     """A known user. ``username`` is what ownership hangs on, and what is stored and shown.
 
     Never decide anything by ``display_name``: users may change it (``PATCH /api/me``).
+    ``administrator``: may do everything with every service (Machine Learning Server's role Owner).
     """
 
     username: str
     display_name: str
     provider: str
+    administrator: bool = False
 
 
 def from_jupyter(user: Any, identity_is_anonymous: bool) -> Principal:
@@ -60,7 +63,7 @@ def server_owner(hub_user: str | None = None) -> Principal:
     if hub_user:
         return Principal(hub_user, hub_user, JUPYTER)
     username = _system_user()
-    return Principal(username, username, SERVER)
+    return Principal(username, username, SERVER, administrator=True)
 
 
 def _system_user() -> str:

@@ -12,6 +12,7 @@ from datetime import datetime, timezone
 
 from sqlalchemy import (
     BigInteger,
+    Boolean,
     Column,
     DateTime,
     Dialect,
@@ -29,7 +30,7 @@ from sqlalchemy import (
 
 # The revisions of the schema that this program knows, oldest first; they are those of the files
 # in migrations/versions. Kept here so that opening an up-to-date database loads no Alembic.
-REVISIONS: tuple[str, ...] = ("0001", "0002")
+REVISIONS: tuple[str, ...] = ("0001", "0002", "0003")
 
 
 class UTCDateTime(TypeDecorator[datetime]):
@@ -187,4 +188,59 @@ batch_chunk = Table(
     Column("failed", BigInteger, nullable=False),
     Column("bytes", BigInteger, nullable=False),
     Column("crc", BigInteger, nullable=False),
+)
+
+# A local account. Its password is kept as an argon2 hash and nowhere else.
+account = Table(
+    "account",
+    metadata,
+    Column("username", String(255), primary_key=True),
+    Column("password_hash", Text, nullable=False),
+    Column("administrator", Boolean, nullable=False),
+    Column("created_at", UTCDateTime, nullable=False),
+    Column("changed_at", UTCDateTime, nullable=False),
+)
+
+# A login and the pairs of tokens that came of it, of which only those of this generation are
+# valid. Tokens are signed and not kept. Gone when the login was revoked.
+login = Table(
+    "login",
+    metadata,
+    Column("id", String(36), primary_key=True),
+    Column("username", String(255), ForeignKey("account.username"), nullable=False),
+    Column("generation", Integer, nullable=False),
+    Column("started_at", UTCDateTime, nullable=False),
+    Column("renewed_at", UTCDateTime, nullable=False),
+    Index("login_by_username", "username"),
+)
+
+# Objects and files of a session as they were at a moment; their content is among the blobs.
+snapshot = Table(
+    "snapshot",
+    metadata,
+    Column("id", String(36), primary_key=True),
+    Column("name", Text, nullable=True),
+    Column("owner", Text, nullable=False),
+    Column("runtime_type", String(16), nullable=False),
+    Column("created_at", UTCDateTime, nullable=False),
+    Column("bytes", BigInteger, nullable=False),
+    Column("content", Text, nullable=False),
+    Index("snapshot_by_owner", "owner", "created_at"),
+)
+
+snapshot_blob = Table(
+    "snapshot_blob",
+    metadata,
+    Column("snapshot_id", String(36), ForeignKey("snapshot.id"), primary_key=True),
+    Column("sha256", String(64), primary_key=True),
+)
+
+# The dedicated pool of a version, for as long as the version lives. It goes before the pool in
+# the definition; sizes of NULL say that there is none though the definition has one.
+service_pool = Table(
+    "service_pool",
+    metadata,
+    Column("version_id", Integer, ForeignKey("version.id"), primary_key=True),
+    Column("initial", Integer, nullable=True),
+    Column("maximum", Integer, nullable=True),
 )

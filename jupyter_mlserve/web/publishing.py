@@ -211,7 +211,12 @@ class Publisher:
             trial = await self._try(new, new.key)
             try:
                 state = await asyncio.to_thread(
-                    self._catalog.publish, new.id, new.body, new.content_hash, who.username
+                    self._catalog.publish,
+                    new.id,
+                    new.body,
+                    new.content_hash,
+                    who.username,
+                    any_owner=who.administrator,
                 )
             except BaseException as exc:
                 await self._node(new).retire(new.key)

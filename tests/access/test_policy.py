@@ -9,6 +9,8 @@ from jupyter_mlserve.access.policy import ACTIONS
 from jupyter_mlserve.contract.errors import NotAllowed, NotAuthenticated
 
 ANN = Principal("ann", "Ann", "jupyter")
+ADMIN = Principal("admin", "Admin", "local", administrator=True)
+PERSONAL: tuple[Action, ...] = ("batch", "session", "snapshot")
 NOBODY = None
 
 # who, what, author (for publish: owner of the name), owner of the name -> may they
@@ -31,12 +33,23 @@ MATRIX: list[tuple[Principal | None, Action, str | None, str | None, bool]] = [
             (ANN, action, None, None, False),
         )
     ),
-    (ANN, "batch", "ann", None, True),
-    (ANN, "batch", "ann", "bob", True),
-    (ANN, "batch", "bob", None, False),
-    (ANN, "batch", "bob", "ann", False),  # records of others, also of consumers of one's service
-    (ANN, "batch", "Ann", "ann", False),
-    (ANN, "batch", None, "ann", False),
+    *(
+        case
+        for action in PERSONAL
+        for case in (
+            (ANN, action, "ann", None, True),
+            (ANN, action, "ann", "bob", True),
+            (ANN, action, "bob", None, False),
+            (ANN, action, "bob", "ann", False),  # records of others, also of who calls one's own
+            (ANN, action, "Ann", "ann", False),
+            (ANN, action, None, "ann", False),
+            (ADMIN, action, "admin", None, True),
+            (ADMIN, action, "bob", "bob", False),
+        )
+    ),
+    (ANN, "administer", None, None, False),
+    (ANN, "administer", "ann", "ann", False),
+    *((ADMIN, action, "bob", "bob", True) for action in ACTIONS if action not in PERSONAL),
     *((NOBODY, action, None, None, False) for action in ACTIONS),
     *((NOBODY, action, "ann", "ann", False) for action in ACTIONS),
 ]

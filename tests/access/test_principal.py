@@ -20,7 +20,7 @@ def test_anonymous_users_are_one_owner() -> None:
     assert users[0].username != users[1].username
     owners = {from_jupyter(user, identity_is_anonymous=True) for user in users}
     me = pwd.getpwuid(os.getuid()).pw_name
-    assert owners == {Principal(me, me, "server")} == {server_owner()}
+    assert owners == {Principal(me, me, "server", administrator=True)} == {server_owner()}
 
 
 def test_the_owner_does_not_hang_on_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
