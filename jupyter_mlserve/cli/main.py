@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from .._version import __version__
+from . import user
 
 INTERRUPTED = 130
 
@@ -180,6 +181,8 @@ def parser() -> argparse.ArgumentParser:
         "They go into jupyter_server_config.py, or on the command line of the server.",
     )
     settings.set_defaults(run=run_settings)
+
+    user.add_parser(commands)
     return made
 
 

@@ -211,7 +211,7 @@ login = Table(
     Column("generation", Integer, nullable=False),
     Column("started_at", UTCDateTime, nullable=False),
     Column("renewed_at", UTCDateTime, nullable=False),
-    Index("login_by_username", "username"),
+    Index("login_by_username", "username", "renewed_at"),
 )
 
 # Objects and files of a session as they were at a moment; their content is among the blobs.

@@ -16,6 +16,7 @@ from .batch.handlers import ExecutionHandler
 from .batch.results import ResultsHandler
 from .batch.uploads import BatchUpload
 from .blobs import BlobUpload, MissingBlobsHandler
+from .login import BODY_LIMIT, LoginHandler, RefreshTokenHandler
 from .prepare import PrepareHandler
 from .realtime import ModelUpload, VersionUpload
 from .services import (
@@ -57,6 +58,12 @@ HANDLERS: tuple[tuple[str, type[MLServeHandler]], ...] = (
     (rf"{EXECUTION}/{PART}/files/{PART}", RecordFileHandler),
 )
 
+# Open to everybody: who asks here has no token yet.
+OPEN: tuple[tuple[str, type[MLServeHandler]], ...] = (
+    (r"login", LoginHandler),
+    (r"login/refreshToken", RefreshTokenHandler),
+)
+
 
 def rules(node: WebNode, application: Application, base_url: str) -> list[Rule]:
     """For Jupyter's router; the last one answers what is at none of our addresses."""
@@ -76,6 +83,7 @@ def rules(node: WebNode, application: Application, base_url: str) -> list[Rule]:
         rule(rf"api/{PART}(?:/{PART})?/(swagger|openapi)\.json", document),
         rule(rf"api/{PART}(?:/{PART})?", scoring),
         *(rule(pattern, Target(node, application, cls)) for pattern, cls in HANDLERS),
+        *(rule(pattern, Target(node, application, cls, BODY_LIMIT)) for pattern, cls in OPEN),
         rule(rf"blobs/{PART}", upload),
         rule(BATCH, batch),
         rule(rf"realtime-{SERVICE}", model),

@@ -46,7 +46,7 @@ ARROW_REPLY = (("Content-Type", ARROW),)
 # Errors that the web node's side of the compute node makes, which knows no services.
 NAMELESS = frozenset({"ComputeLost", "TooBusy", "Unavailable"})
 # What the documents promise beside the call itself.
-FEATURES = frozenset({"batch"})
+FEATURES = frozenset({"login", "batch"})
 SEND_JSON = "Send a JSON object in UTF-8, with the header 'Content-Type: application/json'."
 
 

@@ -66,6 +66,16 @@ class MLServeApp(BatchTraits, ExtensionApp):
             Default: blobs in data_dir."""
         ),
     )
+    token_key_file = Unicode(
+        "",
+        config=True,
+        help=_i18n(
+            """File with the key that signs the access tokens of local accounts: a line of 64 or
+            more hexadecimal digits, readable by its owner only. It is made if it is not there.
+            Servers that share a db_url must share this file too. Default: token.key in
+            data_dir."""
+        ),
+    )
     storage_quota = Int(
         0,
         min=0,
@@ -309,6 +319,11 @@ class MLServeApp(BatchTraits, ExtensionApp):
     @validate("data_dir")
     def _absolute_data_dir(self, proposal: Any) -> str:
         return str(Path(proposal["value"]).expanduser().absolute())
+
+    @validate("token_key_file")
+    def _absolute_token_key_file(self, proposal: Any) -> str:
+        given = proposal["value"]
+        return str(Path(given).expanduser().absolute()) if given else ""
 
     @validate(
         "call_timeout",

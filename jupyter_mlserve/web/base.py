@@ -1,4 +1,4 @@
-"""What our handlers share: Jupyter's own checks, our kernel token beside them, JSON errors only.
+"""What our handlers share: Jupyter's own checks, our tokens beside them, JSON errors only.
 
 Rules for a handler class here (they have tests):
 
@@ -10,6 +10,7 @@ Rules for a handler class here (they have tests):
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Awaitable, Callable, Mapping
 from http.client import responses
 from logging import Logger
@@ -20,14 +21,17 @@ from jupyter_server import CallContext
 from jupyter_server.auth.decorator import authorized
 from jupyter_server.auth.identity import User
 from jupyter_server.base.handlers import APIHandler
+from tornado.httputil import HTTPServerRequest
 from tornado.web import HTTPError, authenticated
 
 from ..access.principal import Principal, from_jupyter
+from ..access.tokens import looks_signed
 from ..contract.errors import InvalidInput, MethodNotAllowed, MLServeError, NotAllowed
 from .errors import answer_error, dump, not_authenticated
 from .identity import Identity
 
 if TYPE_CHECKING:
+    from .logins import Access
     from .node import WebNode
 
 # What Jupyter's authorizer is asked about: (user, action, resource).
@@ -39,6 +43,7 @@ STATUS = "jupyter_mlserve:status"
 SETTING = "jupyter_mlserve_node"
 Verb = Callable[..., Awaitable[None]]
 VERBS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
+_SECRET = re.compile("token|password", re.IGNORECASE)
 
 
 def allowed(action: str, resource: str) -> Callable[[Verb], Verb]:
@@ -59,6 +64,11 @@ class MLServeHandler(APIHandler):
     """Base of every handler of ours."""
 
     _own: Principal | None = None
+    _access: Access | None = None
+
+    def initialize(self, **kwargs: Any) -> None:
+        super().initialize(**kwargs)
+        hide_secrets(self.request)
 
     @property
     def node(self) -> WebNode:
@@ -73,13 +83,20 @@ class MLServeHandler(APIHandler):
 
     def identity(self) -> Identity:
         """The outcome of the checks, for who continues the request elsewhere."""
-        return Identity(self.current_user, self.principal, tuple(self._default.items()))
+        holds = self._access.holds if self._access is not None else None
+        return Identity(self.current_user, self.principal, tuple(self._default.items()), holds)
 
     # -- who is asking ------------------------------------------------------------------------
 
     async def prepare(self) -> None:  # type: ignore[override]
-        """Jupyter's own checks; a kernel of this server may show our token instead."""
-        self._own = self.node.kernel_token.authenticate(self.request.headers.get("Authorization"))
+        """Jupyter's own checks; or the token of a kernel, or of who logged in to an account."""
+        authorization = self.request.headers.get("Authorization")
+        self._own = self.node.kernel_token.authenticate(authorization)
+        token = signed_token(authorization) if self._own is None else None
+        if token is not None:
+            self.current_user = self._jupyter_current_user = None
+            self._access = await self.node.core.logins.access(token)
+            self._own = self._access.principal if self._access is not None else None
         if self._own is None:
             await super().prepare()
             return
@@ -205,6 +222,21 @@ class MLServeHandler(APIHandler):
     @property
     def log(self) -> Logger:
         return self.node.log
+
+
+def hide_secrets(request: HTTPServerRequest) -> None:
+    """Keep tokens out of every log: Jupyter's own leaves out ``token``, not ``refreshToken``."""
+    if request.query and any(map(_SECRET.search, request.query_arguments)):
+        request.uri = f"{request.path}?[secret]"
+
+
+def signed_token(authorization: str | None) -> str | None:
+    """The token of an ``Authorization: Bearer X`` (or ``token X``) header, if it may be of ours."""
+    scheme, _, token = (authorization or "").strip().partition(" ")
+    token = token.strip()
+    if scheme.lower() in ("bearer", "token") and looks_signed(token):
+        return token
+    return None
 
 
 def _no_constant(name: str) -> Any:

@@ -9,9 +9,11 @@ import asyncio
 from collections.abc import Awaitable
 from typing import TYPE_CHECKING, Any
 
+from ..access.tokens import IDLE_SECONDS, LOGIN_SECONDS
 from ..compute.client import ComputeNode
 from ..compute.realtime.client import RealtimeNode
 from ..contract.errors import BlobMissing, BundleCorrupt, MLServeError
+from ..store.accounts import Accounts
 from ..store.batches import BatchFiles, Executions
 from ..store.batches.child import Children
 from ..store.blobs import Blobs
@@ -19,6 +21,7 @@ from ..store.catalog import Catalog
 from ..store.models import State
 from .batch.desk import Desk
 from .batch.runner import BatchRunner
+from .logins import Logins
 from .publishing import Publisher
 from .routes import Route, Routes
 from .runtime import is_realtime, load_spec
@@ -66,6 +69,8 @@ class Core:
                 self.routes.follow,
                 settings.realtime.max_model_size,
             )
+            accounts = Accounts(self.catalog.database, IDLE_SECONDS, LOGIN_SECONDS)
+            self.logins = Logins(accounts, settings.token_key, node.log)
             self.executions = Executions(self.catalog.database)
             self.batches = BatchFiles(settings.batch.folder(settings.data_dir))
             self.children = Children()
@@ -142,4 +147,5 @@ class Core:
 
     def close(self) -> None:
         """After ``stop()``: let go of the stores."""
+        self.logins.close()
         self.catalog.close()

@@ -79,8 +79,8 @@ def http_message(exc: HTTPError) -> str:
 
 def not_authenticated() -> NotAuthenticated:
     return NotAuthenticated(
-        "This needs a valid token of the Jupyter server. Send it as the header "
-        "'Authorization: Bearer TOKEN'."
+        "This needs a valid token: that of the Jupyter server, or the access token that POST login "
+        "gives to an account. Send it as the header 'Authorization: Bearer TOKEN'."
     )
 
 

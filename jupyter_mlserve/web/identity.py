@@ -1,4 +1,4 @@
-"""Who is asking: Jupyter's own identity, our kernel token, and a short memory of both for scoring.
+"""Who is asking: Jupyter's own identity or a token of ours, and a short memory for scoring.
 
 Jupyter's check of a token costs about 0.12 ms (it invents an anonymous user and signs a cookie
 for every request that carries none), so scoring remembers its outcome per token for a short time.
@@ -60,11 +60,15 @@ def _is_jupyters(cls: type, names: tuple[str, ...]) -> bool:
 
 @dataclass(slots=True)
 class Identity:
-    """A request's user, as Jupyter knows them and as we do, and headers to answer them with."""
+    """A request's user, as Jupyter knows them and as we do, and headers to answer them with.
+
+    ``holds``: says whether it is still so, where that can be told (None: it holds for a while).
+    """
 
     user: User
     principal: Principal
     headers: tuple[tuple[str, str], ...] = ()
+    holds: Callable[[], bool] | None = None
 
 
 class IdentityCache:
@@ -103,7 +107,10 @@ class IdentityCache:
         entry = self._entries.get(key) if key is not None else None
         if entry is None or entry[0] < self._clock():
             return None
-        return entry[1]
+        identity = entry[1]
+        if identity.holds is not None and not identity.holds():
+            return None
+        return identity
 
     def put(self, key: bytes | None, identity: Identity) -> None:
         if key is None:

@@ -47,6 +47,7 @@ class Settings:
     data_dir: Path
     db_url: str = ""
     blob_url: str = ""
+    token_key_file: str = ""
     compute: ComputeConfig = field(default_factory=ComputeConfig)
     realtime: RealtimeConfig = field(default_factory=RealtimeConfig)
     batch: BatchSettings = field(default_factory=BatchSettings)
@@ -65,6 +66,10 @@ class Settings:
     @property
     def blobs(self) -> str:
         return self.blob_url or str(self.data_dir / "blobs")
+
+    @property
+    def token_key(self) -> Path:
+        return Path(self.token_key_file) if self.token_key_file else self.data_dir / "token.key"
 
 
 class WebNode:

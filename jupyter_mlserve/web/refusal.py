@@ -119,11 +119,16 @@ class Guard(httputil.HTTPMessageDelegate):
     """Around an ordinary handler: its body has a limit, and exceeding it is a 413 in our shape."""
 
     def __init__(
-        self, inner: httputil.HTTPMessageDelegate, request: httputil.HTTPServerRequest, limit: int
+        self,
+        inner: httputil.HTTPMessageDelegate,
+        request: httputil.HTTPServerRequest,
+        limit: int,
+        trait: str = "",
     ) -> None:
         self._inner = inner
         self._request = request
         self._limit = limit
+        self._trait = trait
         self._received = 0
         self._refusal: Refusal | None = None
 
@@ -142,7 +147,7 @@ class Guard(httputil.HTTPMessageDelegate):
         return self._inner.headers_received(start_line, headers)
 
     def _refuse(self) -> None:
-        answer = answer_error(too_large(self._limit, trait="max_definition_size"))
+        answer = answer_error(too_large(self._limit, trait=self._trait))
         self._refusal = Refusal(self._request, answer, plain_headers, self._received > 0)
 
     def data_received(self, chunk: bytes) -> Awaitable[None] | None:

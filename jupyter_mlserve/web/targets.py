@@ -15,6 +15,10 @@ if TYPE_CHECKING:
     from .node import WebNode
 
 
+# What the limit of most bodies is called.
+TRAIT = "max_definition_size"
+
+
 class Target(Router):
     """A router target that stands for a handler class.
 
@@ -23,11 +27,17 @@ class Target(Router):
     """
 
     def __init__(
-        self, node: WebNode, application: Application, handler_class: type[RequestHandler]
+        self,
+        node: WebNode,
+        application: Application,
+        handler_class: type[RequestHandler],
+        limit: int | None = None,
     ) -> None:
+        """``limit``: most bytes of a body, where it is not ``max_definition_size``."""
         self.node = node
         self.application = application
         self.handler_class = handler_class
+        self.limit = limit
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__"):
@@ -40,7 +50,9 @@ class Target(Router):
         delegate = self.application.get_handler_delegate(
             request, self.handler_class, path_args=kwargs.get("path_args")
         )
-        return Guard(delegate, request, self.node.settings.max_definition_size)
+        if self.limit is not None:
+            return Guard(delegate, request, self.limit)
+        return Guard(delegate, request, self.node.settings.max_definition_size, TRAIT)
 
 
 class ExchangeTarget(Target):

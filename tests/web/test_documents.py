@@ -17,7 +17,9 @@ async def test_the_documents_of_a_version(http: Any, publish: Any) -> None:
     assert file["responses"]["200"]["schema"].pop("type") == "file"
     validate(swagger)
     assert swagger["basePath"] == PREFIX
-    assert all(path.startswith("/api/AddOne/1.0") for path in swagger["paths"])
+    login, refresh, *others = swagger["paths"]
+    assert (login, refresh) == ("/login", "/login/refreshToken")
+    assert all(path.startswith("/api/AddOne/1.0") for path in others)
     assert swagger["paths"]["/api/AddOne/1.0"]["post"]["operationId"] == "addOne"
     openapi = (await http("GET", "api/AddOne/1.0/openapi.json")).json
     validate(openapi)
@@ -44,7 +46,7 @@ async def test_documents_follow_every_change(http: Any, publish: Any) -> None:
     await publish(version="2.0", description="Newest.")
     newest = (await http("GET", "api/AddOne/swagger.json")).json
     assert newest["info"] == {"title": "AddOne", "version": "2.0", "description": "Newest."}
-    assert next(iter(newest["paths"])) == "/api/AddOne/2.0"
+    assert "/api/AddOne/2.0" in newest["paths"]
     await http("DELETE", "services/AddOne/1.0")
     assert (await http("GET", "api/AddOne/1.0/swagger.json")).status == 410
     assert (await http("GET", "api/Nothing/openapi.json")).status == 404

@@ -30,7 +30,7 @@ def upgrade() -> None:
         sa.Column("started_at", MOMENT, nullable=False),
         sa.Column("renewed_at", MOMENT, nullable=False),
     )
-    op.create_index("login_by_username", "login", ["username"])
+    op.create_index("login_by_username", "login", ["username", "renewed_at"])
     op.create_table(
         "snapshot",
         sa.Column("id", sa.String(36), primary_key=True),

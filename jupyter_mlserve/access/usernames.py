@@ -1,0 +1,23 @@
+"""What the name of a local account may be."""
+
+from __future__ import annotations
+
+import re
+
+from ..contract.errors import InvalidName
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@+-]{0,63}", re.ASCII)
+
+
+def check_username(name: str) -> str:
+    """The name itself. Raises InvalidName.
+
+    ASCII only: services belong to a name, so two of them must not look alike.
+    """
+    if not _NAME.fullmatch(name):
+        raise InvalidName(
+            f"{name[:80]!r} cannot be the name of an account. It has 1 to 64 letters (without "
+            "accents), digits and any of . _ @ + - and begins with a letter or digit.",
+            field="username",
+        )
+    return name
