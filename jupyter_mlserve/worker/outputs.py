@@ -357,7 +357,7 @@ def _special(value: Any, field: str, depth: int) -> Any:
         return base64_text(value)
     cells = array_cells(value)
     if cells is not None:
-        return [jsonable(cell, f"{field}[{i}]", depth + 1) for i, cell in enumerate(cells)]
+        return jsonable(cells, field, depth)
     name, module = type(value).__name__, type(value).__module__.split(".", 1)[0]
     if name == "DataFrame" and module in ("pandas", "polars"):
         from .columns import frame_encoder

@@ -73,6 +73,11 @@ class Worker:
                     buffers = self._load(body)
                 elif op in ("block", "arrow") and self._program is not None:
                     buffers = self._block(op, request, body)
+                elif op == "session":
+                    from .session import Session
+
+                    Session(self._sock, self._reader, self._main).run(body)
+                    return
                 else:
                     buffers = pack({"status": 400, "message": f"unknown operation {op!r}"})
             try:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     Mark = Tuple[int, int, int, int]
 
 MAX_REPORTED = 1000  # changed files named in a reply
+_MAX_MARKS = 20_000
 CHUNK = 1024 * 1024
 
 
@@ -144,6 +145,27 @@ class WorkDir:
 
 def _mark(found: os.stat_result) -> Mark:
     return found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
+
+
+def marks_below(path: str) -> Dict[str, Mark]:
+    """What tells of each file below whether it was changed, by its name, ``/`` between folders.
+
+    At most 20,000 files are looked at; links are not followed.
+    """
+    found: Dict[str, Mark] = {}
+    for folder, folders, files in os.walk(path):
+        folders[:] = [name for name in folders if name != "__pycache__"]
+        prefix = os.path.relpath(folder, path)
+        for name in files:
+            full = name if prefix == "." else f"{prefix}/{name}".replace(os.sep, "/")
+            try:
+                mark = _mark(os.lstat(os.path.join(folder, name)))
+            except OSError:
+                continue
+            found[full.encode("utf-8", "replace").decode("utf-8")] = mark
+        if len(found) > _MAX_MARKS:
+            break
+    return found
 
 
 def _remove(path: str) -> None:
