@@ -28,6 +28,7 @@ from .connection import UNKNOWN_STATE, Connection, Reply, Spec, error_reply
 from .launch import spawn, wait, work_root
 from .orphans import NODE_MARK, kill_marked
 from .protocol import keep_large_buffers
+from .session_client import SessionCalls
 
 __all__ = ["Block", "ComputeConfig", "ComputeNode", "Reply"]
 
@@ -50,7 +51,7 @@ class NodeConfig(Protocol):
     def to_dict(self) -> dict[str, Any]: ...
 
 
-class ComputeNode:
+class ComputeNode(SessionCalls):
     """The compute node as a supervised process; start it by using it.
 
     One object belongs to one event loop. ``restarts`` counts the starts after the first one.
@@ -60,7 +61,13 @@ class ComputeNode:
     name: ClassVar[str] = "compute node"
     environment: ClassVar[dict[str, str]] = {}
     # What ``status`` says of a node that does not run, beside running, pid and restarts.
-    at_rest: ClassVar[dict[str, Any]] = {"workers": 0, "busy": 0, "queue": 0, "pools": []}
+    at_rest: ClassVar[dict[str, Any]] = {
+        "workers": 0,
+        "busy": 0,
+        "queue": 0,
+        "pools": [],
+        "sessions": [],
+    }
 
     def __init__(self, config: NodeConfig | None = None, log: logging.Logger | None = None) -> None:
         self.config: NodeConfig = config or ComputeConfig()
@@ -127,14 +134,10 @@ class ComputeNode:
         out of here; everything else that goes wrong is a reply.
         """
         size = len(body)
-        if self._pending_bytes + size > self.config.max_pending:
-            return error_reply(
-                TooBusy(
-                    "The server holds as many requests as it may. Try again in a moment.",
-                    retry_after=1.0,
-                )
-            )
-        self._pending_bytes += size
+        refusal = self._over_pending(size)
+        if refusal is not None:
+            return error_reply(refusal)
+        self._pend(size)
         try:
             for _ in range(3):
                 connection = self._connection
@@ -152,10 +155,21 @@ class ComputeNode:
         except ComputeLost as exc:
             return error_reply(exc)
         finally:
-            self._pending_bytes -= size
+            self._pend(-size)
         return error_reply(
             ComputeLost("The service is being replaced. Try again.", retry_after=1.0)
         )
+
+    def _over_pending(self, size: int) -> TooBusy | None:
+        """The refusal of a body of so many bytes; None when there is room for it."""
+        if self._pending_bytes + size <= self.config.max_pending:
+            return None
+        why = "The server holds as many requests as it may. Try again in a moment."
+        return TooBusy(why, retry_after=1.0)
+
+    def _pend(self, size: int) -> None:
+        """So many bytes of bodies are held from now on (negative: not held any more)."""
+        self._pending_bytes += size
 
     async def trial(self, state_id: str, spec: Spec, sample: bytes | None) -> Reply:
         """Load the version in a fresh worker, and call it with ``sample`` (JSON of the inputs).

@@ -37,6 +37,10 @@ class ComputeConfig:
         what child processes can print before the node trims it.
     result_limit: size of one reply.
     fork_server: start workers from a process that has the libraries imported, where that is safe.
+    max_sessions: sessions that have an interpreter at a time; more are refused (429).
+    session_timeout: one execution in a session that runs longer is interrupted (504).
+    session_grace: an interpreter that does not react to an interrupt for so long is killed.
+    session_queue: requests that wait for the interpreter of one session; more are refused (429).
     work_dir: where working directories are made; "" means the system's temporary directory.
     """
 
@@ -54,10 +58,20 @@ class ComputeConfig:
     file_limit: int = 256 * MiB
     result_limit: int = 64 * MiB
     fork_server: bool = True
+    max_sessions: int = 8
+    session_timeout: float = 3600.0
+    session_grace: float = 5.0
+    session_queue: int = 16
     work_dir: str = ""
 
     def __post_init__(self) -> None:
-        for name in ("call_timeout", "load_timeout", "idle_timeout"):
+        for name in (
+            "call_timeout",
+            "load_timeout",
+            "idle_timeout",
+            "session_timeout",
+            "session_grace",
+        ):
             if not getattr(self, name) > 0:
                 raise ValueError(f"{name} must be more than 0 seconds, not {getattr(self, name)}")
         for name in ("max_workers", "file_limit", "result_limit", "max_pending"):
@@ -70,6 +84,8 @@ class ComputeConfig:
             "worker_memory",
             "worker_max_calls",
             "console_limit",
+            "max_sessions",
+            "session_queue",
         ):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} must not be negative, but is {getattr(self, name)}")

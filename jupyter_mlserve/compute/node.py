@@ -19,10 +19,11 @@ from .config import ComputeConfig
 from .forks import Fork, ForkServers
 from .pool import BLOCKS_YIELD_AFTER, Pool
 from .pool_status import describe
-from .process import ENDING, IDLE, Call, Worker, resident_memory
+from .process import ENDING, IDLE, Call, Owner, Worker, resident_memory
 from .protocol import Body, FrameProtocol
 from .reaper import Reaper, kill_group
 from .replies import error_frame
+from .sessions import Sessions
 from .trial import Trial
 
 _TICK = 0.1  # seconds between looks at deadlines, while there is something to watch
@@ -63,6 +64,7 @@ class Node(FrameProtocol):
         # Pools that were retired or dropped and still have a worker.
         self.leaving: set[Pool] = set()
         self.trials: set[Trial] = set()
+        self.sessions = Sessions(self)
         self.waiting: deque[Waiting] = deque()
         self.used = 0
         self.born = time.monotonic()
@@ -89,7 +91,7 @@ class Node(FrameProtocol):
             getattr(self, f"_op_{op}")(found, body)
         except Exception as exc:
             self.log(logging.ERROR, f"The compute node failed in {op!r}: {exc!r}")
-            self._answer_error(found["id"], WorkerLost(f"The compute node failed: {exc!r}"))
+            self.answer_error(found["id"], WorkerLost(f"The compute node failed: {exc!r}"))
 
     def closed(self, exc: Exception | None) -> None:
         if not self.finished.done():
@@ -110,7 +112,7 @@ class Node(FrameProtocol):
                 self.send(start.encode(), result)
                 return
             exc = result if header is None else pool.answer_error(header)
-            self._answer_error(number, exc, seconds)
+            self.answer_error(number, exc, seconds)
 
         if "b" in found:
             self._block(pool, number, found, body)
@@ -123,7 +125,7 @@ class Node(FrameProtocol):
                 self.answer(number, {**header, "seconds": round(seconds, 6)}, result)
                 return
             exc = result if header is None else pool.answer_error(header)
-            self._answer_error(number, exc, seconds)
+            self.answer_error(number, exc, seconds)
 
         block = Block.from_dict(found["b"])
         pool.submit_block(Call(number, body, float("inf"), answer, block, found.get("m", "")))
@@ -166,6 +168,9 @@ class Node(FrameProtocol):
         self.answer(found["id"], {})
         self.watch()
 
+    def _op_session(self, found: dict[str, Any], body: Body) -> None:
+        self.sessions.request(found, body)
+
     def _op_cancel(self, found: dict[str, Any], body: Body) -> None:
         """The caller is gone: a call that waits is dropped, one that runs is let finish.
 
@@ -178,6 +183,7 @@ class Node(FrameProtocol):
                 if call.number == found["id"]:
                     pool.queue.remove(call)
                     return
+        self.sessions.drop(found["id"])
 
     def _op_ping(self, found: dict[str, Any], body: Body) -> None:
         self.answer(0, {"op": "pong"})
@@ -199,13 +205,14 @@ class Node(FrameProtocol):
             "max_workers": self.config.max_workers,
             "fork_servers": self._forks.describe() if self._forks is not None else [],
             "pools": pools,
+            "sessions": self.sessions.describe(),
         }
         self.answer(found["id"], {}, json.dumps(status).encode())
 
     def answer(self, number: int, header: dict[str, Any], body: Body = b"") -> None:
         self.send(dump_header({"id": number, **header}).encode(), body)
 
-    def _answer_error(self, number: int, exc: MLServeError, seconds: float | None = None) -> None:
+    def answer_error(self, number: int, exc: MLServeError, seconds: float | None = None) -> None:
         header, body = error_frame(exc, seconds)
         self.answer(number, header, body)
 
@@ -215,16 +222,18 @@ class Node(FrameProtocol):
 
     # Workers and the slots they take
 
-    def new_worker(self, pool: Pool) -> Worker:
+    def new_worker(self, owner: Owner, directory: str = "") -> Worker:
+        """It works in ``directory``, which it then leaves behind, or in one of its own."""
         self._numbers += 1
         return Worker(
-            pool,
+            owner,
             self._numbers,
-            str(self._root / f"w{self._numbers}" / "call"),
+            directory or str(self._root / f"w{self._numbers}" / "call"),
             self._reaper,
             self.config.console_limit,
             self.config.file_limit,
             self._token,
+            keep=bool(directory),
         )
 
     def request_slot(self, pool: Pool, trial: Trial | None = None, low: bool = False) -> None:
@@ -300,7 +309,7 @@ class Node(FrameProtocol):
 
     def watch(self) -> None:
         """Make sure that deadlines are looked at, often while anything runs."""
-        busy = bool(self.trials or self.waiting) or any(
+        busy = bool(self.trials or self.waiting or self.sessions.busy) or any(
             pool.wanted or len(pool.idle) < len(pool.workers) for pool in self._all()
         )
         if self._timer is not None:
@@ -308,7 +317,7 @@ class Node(FrameProtocol):
                 return
             self._timer.cancel()
             self._timer = None
-        if busy or self.pools or self.leaving or self._forks:
+        if busy or self.pools or self.leaving or self._forks or self.sessions.live:
             self._timer = self._loop.call_later(_TICK if busy else self._slow_tick, self._tick)
 
     def _tick(self) -> None:
@@ -318,6 +327,7 @@ class Node(FrameProtocol):
             trial.check(now)
         for pool in self._all():
             pool.check(now)
+        self.sessions.check(now)
         if self.waiting:
             self.make_room()
         if self._forks is not None:
@@ -351,5 +361,6 @@ class Node(FrameProtocol):
             for worker in pool.workers:
                 if worker.pid:
                     kill_group(worker.pid)
+        self.sessions.kill_all()
         if self._forks is not None:
             self._forks.kill_all()

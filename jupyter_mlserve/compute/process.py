@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import os
 import shutil
+import signal
 import socket
 import time
 from collections.abc import Callable
@@ -101,11 +102,15 @@ class Worker(FrameProtocol):
         console_limit: int,
         file_limit: int,
         token: str,
+        keep: bool = False,
     ) -> None:
         super().__init__()
         self.owner = owner
         self.number = number
         self.directory = directory
+        self.keep = keep  # its directory, which was made by others, when it ends
+        # Done when what it started is gone as well.
+        self.cleanup: asyncio.Future[None] | None = None
         self.state = STARTING
         self.pid = 0
         self.calls = 0
@@ -131,9 +136,16 @@ class Worker(FrameProtocol):
         self._files_checked = 0.0
 
     async def start(
-        self, interpreter: str, spec: bytes, limit: float, fork: Fork | None = None
+        self,
+        interpreter: str,
+        spec: bytes,
+        limit: float,
+        fork: Fork | None = None,
+        first: bytes = _LOAD,
     ) -> None:
         """Start the process, by ``fork`` where that works, and let it load for ``limit`` seconds.
+
+        ``first`` is the header of the frame in which it gets its ``spec``.
 
         Raises MLServeError when it cannot be started, Stopped when it was told to end before.
         """
@@ -142,7 +154,8 @@ class Worker(FrameProtocol):
         marks = {WORKER_MARK: self._mark}
         with theirs:
             try:
-                os.makedirs(self.directory, mode=0o700, exist_ok=True)
+                if not self.keep:
+                    os.makedirs(self.directory, mode=0o700, exist_ok=True)
                 pid = await fork(theirs, self._console, marks) if fork is not None else 0
                 if self.state == ENDING and not pid:
                     raise Stopped
@@ -157,7 +170,7 @@ class Worker(FrameProtocol):
         await self._loop.create_connection(lambda: self, sock=ours)
         if self.state == ENDING:
             self.kill()
-        self.send(_LOAD, spec)
+        self.send(first, spec)
 
     # Working
 
@@ -213,7 +226,7 @@ class Worker(FrameProtocol):
                 # Rows of one frame are one call of the function, however many they are.
                 if not call.block.rows:
                     self.calls += int(found.get("done") or 1) - 1
-            elif found.get("status") == 200:
+            elif found == {"status": 200}:
                 found = None
         self.call = None
         self.calls += 1
@@ -242,10 +255,24 @@ class Worker(FrameProtocol):
             else:
                 self._show_place()
         elif self.state == BUSY and self.call is not None and now - self.call.started > 0.1:
-            trim_console(self._console, self._console_limit)
+            self.trim()
             if now - self._files_checked > 1.0:
                 self._files_checked = now
                 self._loop.create_task(self._check_files(self.call))
+
+    def trim(self) -> None:
+        """Let its console not grow beyond what is kept."""
+        trim_console(self._console, self._console_limit)
+
+    def output(self) -> str:
+        """What it has written to its console since it last told."""
+        return read_console(self._console, self._console_limit, start=True)
+
+    def interrupt(self) -> None:
+        """As Ctrl-C in a terminal: it and the processes it started get SIGINT."""
+        if self.pid and self._exit is None:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(self.pid, signal.SIGINT)
 
     async def _check_files(self, call: Call) -> None:
         count, size = await asyncio.to_thread(_folder_size, self.directory)
@@ -330,7 +357,8 @@ class Worker(FrameProtocol):
         self.state = ENDING
         self._close_console()
         # Children that left the group are found by their mark; that takes a moment.
-        self._loop.run_in_executor(None, _clean_up, self._mark, os.path.dirname(self.directory))
+        left = "" if self.keep else os.path.dirname(self.directory)
+        self.cleanup = self._loop.run_in_executor(None, _clean_up, self._mark, left)
         call, self.call = self.call, None
         if call is not None and self._unread and call.retries < 2:
             call.retries += 1
@@ -351,7 +379,8 @@ class Stopped(Exception):
 
 def _clean_up(mark: str, directory: str) -> None:
     kill_marked(WORKER_MARK, mark)
-    shutil.rmtree(directory, ignore_errors=True)
+    if directory:
+        shutil.rmtree(directory, ignore_errors=True)
 
 
 def _folder_size(directory: str) -> tuple[int, int]:

@@ -112,10 +112,15 @@ def out_of_memory(label: str, memory: int, when: str = "the call") -> str:
     )
 
 
+def needed_too_much(peak_memory: int, memory: int, output: str) -> bool:
+    """Whether a process seems to have ended for want of memory."""
+    near_limit = bool(memory) and peak_memory > 0.8 * memory
+    return near_limit or any(sign in output for sign in _MEMORY_SIGNS)
+
+
 def worker_died(label: str, how: str, peak_memory: int, memory: int, output: str) -> MLServeError:
     """The worker was gone before it had answered; ``output`` is the last it said."""
-    near_limit = bool(memory) and peak_memory > 0.8 * memory
-    if near_limit or any(sign in output for sign in _MEMORY_SIGNS):
+    if needed_too_much(peak_memory, memory, output):
         return WorkerLost(out_of_memory(label, memory), traceback=output)
     return WorkerLost(
         f"{label}: the worker died during the call ({how}). The next call gets a new one; "

@@ -90,14 +90,15 @@ def _cannot_start(interpreter: str, exc: OSError) -> str:
     )
 
 
-def read_console(fd: int, limit: int) -> str:
-    """The end of what a worker wrote to its console, at most ``limit`` bytes."""
+def read_console(fd: int, limit: int, start: bool = False) -> str:
+    """The end (or start) of what a worker wrote to its console, at most ``limit`` bytes."""
     try:
         size = os.fstat(fd).st_size
-        data = os.pread(fd, limit, max(0, size - limit))
+        data = os.pread(fd, limit, 0 if start else max(0, size - limit))
     except OSError:
         return ""
-    return data.decode("utf-8", "replace").replace("\x00", "").strip("\n")
+    text = data.decode("utf-8", "replace").replace("\x00", "")
+    return text if start else text.strip("\n")
 
 
 def trim_console(fd: int, limit: int) -> None:

@@ -114,6 +114,15 @@ class TrialFailed(BadRequest):
     owner_only: ClassVar[frozenset[str]] = frozenset()
 
 
+class SessionFailed(BadRequest):
+    """The session cannot do this. Details: ``field`` (an object's name), ``traceback``.
+
+    Only the session's owner sees it, so the traceback is never withheld.
+    """
+
+    owner_only: ClassVar[frozenset[str]] = frozenset()
+
+
 class MethodNotAllowed(BadRequest):
     """This address does not answer this HTTP method."""
 
@@ -160,6 +169,10 @@ class Gone(MLServeError):
 
 class VersionDeleted(Gone):
     """The version was deleted."""
+
+
+class SessionLost(Gone):
+    """The interpreter of the session has ended, and its variables with it."""
 
 
 class TooLarge(MLServeError):

@@ -201,6 +201,31 @@ class MLServeApp(BatchTraits, ExtensionApp):
             where the platform allows it; much faster than starting interpreters."""
         ),
     )
+    max_sessions = Int(
+        _compute.max_sessions,
+        min=0,
+        config=True,
+        help=_i18n("Most sessions that have an interpreter at a time (429); 0: none may."),
+    )
+    session_timeout = Float(
+        _compute.session_timeout,
+        config=True,
+        help=_i18n("Seconds code may run in a session before it is interrupted (504)."),
+    )
+    session_grace = Float(
+        _compute.session_grace,
+        config=True,
+        help=_i18n(
+            """Seconds an interrupted session has to stop what it does, before its interpreter is
+            killed (410)."""
+        ),
+    )
+    session_queue = Int(
+        _compute.session_queue,
+        min=0,
+        config=True,
+        help=_i18n("Most requests that wait for the interpreter of one session (429)."),
+    )
     work_dir = Unicode(
         _compute.work_dir,
         config=True,

@@ -23,13 +23,14 @@ from jupyter_mlserve.contract.errors import (
 from jupyter_mlserve.contract.http_status import STATUS, class_for, status_of
 
 EXPECTED_STATUS = {
-    400: "BadRequest InvalidName InvalidDefinition InvalidInput ServiceFailed TrialFailed",
+    400: "BadRequest InvalidName InvalidDefinition InvalidInput ServiceFailed SessionFailed "
+    "TrialFailed",
     401: "NotAuthenticated",
     403: "NotAllowed",
     404: "NotFound ServiceNotFound BlobMissing",
     405: "MethodNotAllowed",
     409: "Conflict VersionExists StaleState",
-    410: "Gone VersionDeleted",
+    410: "Gone SessionLost VersionDeleted",
     413: "TooLarge",
     415: "UnsupportedMedia",
     429: "TooBusy",
