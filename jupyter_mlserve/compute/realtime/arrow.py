@@ -62,12 +62,10 @@ def arrow_pieces(
     check = _guarded(_check_stream, pa, stream, schema, max_rows, alive)
     fields: list[int] = check
     reader = _guarded(_open, pa, stream, fields)
+    # Neighbours are joined where that costs a copy of numbers, and no more.
+    most = 0 if any(column.text for column in schema.columns) else schema.rows_at_once
     first, room = 0, MAX_TEXT
-    while True:
-        alive()
-        batch = _guarded(_next_batch, reader)
-        if batch is None:
-            return
+    for batch in _batches(pa, reader, most, alive):
         for start in range(0, batch.num_rows, schema.rows_at_once):
             part = batch.slice(start, schema.rows_at_once)
             columns: list[Any] = []
@@ -166,6 +164,31 @@ def _open(pa: Any, stream: Any, fields: Sequence[int]) -> Any:
     # One thread is all that a call may take.
     options = pa.ipc.IpcReadOptions(use_threads=False, included_fields=list(fields))
     return pa.ipc.open_stream(pa.BufferReader(stream), options=options)
+
+
+def _batches(pa: Any, reader: Any, most: int, alive: Callable[[], None]) -> Iterator[Any]:
+    """All that have rows. Small neighbours come as one of at most ``most`` rows: each that comes
+    alone costs the model a run of its own, and every column a pass of its own."""
+    held: list[Any] = []
+    rows = 0
+    while True:
+        alive()
+        batch = _guarded(_next_batch, reader)
+        if held and (batch is None or rows + batch.num_rows > most):
+            yield _joined(pa, held)
+            held, rows = [], 0
+        if batch is None:
+            return
+        if batch.num_rows:
+            held.append(batch)
+            rows += batch.num_rows
+
+
+def _joined(pa: Any, batches: list[Any]) -> Any:
+    if len(batches) == 1:
+        return batches[0]
+    (found,) = pa.Table.from_batches(batches).combine_chunks().to_batches()
+    return found
 
 
 def _next_batch(reader: Any) -> Any:

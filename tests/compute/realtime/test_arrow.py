@@ -233,6 +233,36 @@ def test_many_batches_count_their_rows_together() -> None:
     assert scored(stream([coded, second]))["s"] == [*DATA["s"], "q", "r", None]
 
 
+def test_small_batches_of_numbers_are_one_run_of_the_model(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    scorer = echo(*[item for item in ALL if item["type"] != "character"])
+    rows = scorer.schema.rows_at_once + 1_000
+    data: dict[str, list[Any]] = {
+        "n": [None if n % 11 == 3 else n / 2 for n in range(rows)],
+        "i": [None if n % 13 == 5 else n for n in range(rows)],
+        "b": [None if n % 17 == 7 else n % 3 == 0 for n in range(rows)],
+    }
+    table = table_of(data)
+    empty = table.slice(0, 0).combine_chunks()
+    empty = pa.record_batch([column.combine_chunks() for column in empty.columns], table.schema)
+    runs: list[int] = []
+    run = scorer.run
+    monkeypatch.setattr(
+        scorer,
+        "run",
+        lambda feeds, options: runs.append(len(feeds["numbers"])) or run(feeds, options),
+    )
+    found = scored(stream([empty, *table.to_batches(max_chunksize=300), empty]), scorer)
+    assert found == data
+    assert len(runs) == 4  # two each for JSON and Arrow
+    runs.clear()
+    assert scored(stream([empty, empty]), scorer) == {"n": [], "i": [], "b": []}
+    data["i"][rows - 2] = 2**60
+    refusal = refused(stream(table_of(data).to_batches(max_chunksize=300)), scorer)
+    assert refusal.details["row"] == rows - 2
+
+
 def test_pieces_of_a_large_batch_are_put_together() -> None:
     rows = 2 * ECHO.schema.rows_at_once + 17
     values = np.arange(rows, dtype=float)
