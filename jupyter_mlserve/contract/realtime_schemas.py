@@ -47,6 +47,8 @@ _ARROW_ANSWERS = {
     "numeric": "float64",
     "character": "string",
 }
+# Answers that null may stand for. Labels and flags are always there.
+_MAY_MISS = ("numeric", "character")
 _MANY = 200  # columns; a sentence does not name so many
 
 
@@ -169,7 +171,7 @@ def swagger_outputs(definition: Definition) -> Schema:
     properties = {
         column["name"]: {
             "type": "array",
-            "items": _swagger_cell(column["type"]),
+            "items": _swagger_answer(column["type"]),
             "description": ". ".join(
                 filter(None, (column["type"], _about(definition, column["name"])))
             ),
@@ -244,7 +246,13 @@ def _answer(definition: Definition, column: Mapping[str, Any]) -> Schema:
     classes = definition.realtime.classes if definition.realtime else None
     if classes and column["name"] == LABEL and few(classes):
         return {**plain, "enum": list(classes)}
-    return {"type": [plain["type"], "null"]} if kind in ("numeric", "character") else plain
+    return {"type": [plain["type"], "null"]} if kind in _MAY_MISS else plain
+
+
+def _swagger_answer(kind: str) -> Schema:
+    """The same for 2.0, which has no null."""
+    plain = _swagger_cell(kind)
+    return {**plain, "x-nullable": True} if kind in _MAY_MISS else plain
 
 
 def _stream(what: str, columns: list[str]) -> Schema:

@@ -37,6 +37,9 @@ _PLAIN: dict[str, Json] = {
     "dict": {"type": "object"},
     "data.frame": {"type": "object"},
 }
+# null is None, NaN, a missing date, or a declared file that was not written. 2.0 has no word for
+# it; generated clients that validate what comes know this one.
+_NULLABLE: Json = {"x-nullable": True}
 _SCALARS = ("logical", "integer", "numeric", "character", "datetime")
 
 
@@ -109,12 +112,12 @@ def _parameters(params: Iterable[Mapping[str, Any]]) -> Json:
 def _property(param: Mapping[str, Any]) -> Json:
     """``{"type": "number", "description": "numeric"}``; what we know more is added."""
     kind = param["type"]
-    schema = {**copy.deepcopy(_PLAIN[kind]), "description": kind}
+    schema = {**copy.deepcopy(_PLAIN[kind]), "description": kind, **_NULLABLE}
     if param.get("columns") is not None:
         schema["properties"] = {
             column["name"]: {
                 "type": "array",
-                "items": copy.deepcopy(_PLAIN[column["type"]]),
+                "items": {**copy.deepcopy(_PLAIN[column["type"]]), **_NULLABLE},
                 "description": column["type"],
             }
             for column in param["columns"]
@@ -138,7 +141,7 @@ def _result() -> Json:
         },
         outputFiles={
             "type": "object",
-            "additionalProperties": {"type": "string", "format": "byte"},
+            "additionalProperties": {"type": "string", "format": "byte", **_NULLABLE},
         },
         outputParameters=_ref("OutputParameters"),
     )

@@ -46,7 +46,9 @@ def problems(validator: type, document: Json) -> list[str]:
 
 
 def without_sentences(value: Any) -> Any:
-    """A document without the texts people read; the type words of properties stay."""
+    """A document without the texts people read, and without our word for null.
+
+    The type words of properties stay."""
     if isinstance(value, dict):
         return {
             key: without_sentences(item)
@@ -56,6 +58,7 @@ def without_sentences(value: Any) -> Any:
                 and isinstance(item, str)
                 and item not in ("numeric", "data.frame")
             )
+            and key != "x-nullable"
         }
     return [without_sentences(item) for item in value] if isinstance(value, list) else value
 
@@ -113,12 +116,17 @@ def test_swagger_says_what_is_known_of_inputs() -> None:
     assert document["info"]["description"] == "What it does"
     inputs = document["definitions"]["InputParameters"]
     assert inputs["example"] == {"df": {"x": [1], "my y": [2]}}
-    assert inputs["properties"]["n"] == {"type": "integer", "description": "integer", "default": 3}
+    assert inputs["properties"]["n"] == {
+        "type": "integer",
+        "description": "integer",
+        "default": 3,
+        "x-nullable": True,
+    }
     assert "default" not in inputs["properties"]["s"]
     assert "default" not in inputs["properties"]["t"]  # a date alone is no date-time
     assert inputs["properties"]["df"]["properties"]["my y"] == {
         "type": "array",
-        "items": {"type": "integer"},
+        "items": {"type": "integer", "x-nullable": True},
         "description": "integer",
     }
     answer = document["definitions"]["OutputParameters"]["properties"]["answer"]
@@ -126,6 +134,7 @@ def test_swagger_says_what_is_known_of_inputs() -> None:
         "type": "array",
         "items": {"type": "array", "items": {}},
         "description": "matrix",
+        "x-nullable": True,
     }
 
 

@@ -77,7 +77,7 @@ def test_swagger_has_the_real_columns() -> None:
                 "properties": {
                     "rating_Pred": {
                         "type": "array",
-                        "items": {"type": "number"},
+                        "items": {"type": "number", "x-nullable": True},
                         "description": "numeric. The predicted rating.",
                     }
                 },
