@@ -18,7 +18,7 @@ from jupyter_mlserve.web.batch.asked import (
     record_index,
     upload_format,
 )
-from jupyter_mlserve.web.batch.views import attachment
+from jupyter_mlserve.web.sending import attachment
 
 ARROW, CSV, JSON, PARQUET = MEDIA["arrow"], MEDIA["csv"], MEDIA["json"], MEDIA["parquet"]
 

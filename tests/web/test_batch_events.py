@@ -11,7 +11,8 @@ import pytest
 from support.stored_batches import Stored, result
 from tornado.simple_httpclient import HTTPStreamClosedError
 
-from jupyter_mlserve.web.batch import base, desk, events
+from jupyter_mlserve.web import sending
+from jupyter_mlserve.web.batch import desk, events
 
 
 @pytest.fixture
@@ -151,7 +152,7 @@ async def test_large_results_pass_at_the_speed_of_the_reader(
     for first in range(0, 64_000, 320):
         batch.add(first, [result(f"{n:06d}" + "x" * 900) for n in range(first, first + 320)])
     made = 0
-    original = base.in_threads
+    original = sending.in_threads
 
     async def counted(blocks: Any) -> Any:
         nonlocal made
@@ -170,7 +171,7 @@ async def test_large_results_pass_at_the_speed_of_the_reader(
     values = [int(each["outputParameters"]["y"][:6]) for each in status["batchExecutionResults"]]
     assert values == list(range(64_000))
     # One that stops reading is let go.
-    monkeypatch.setattr(base, "STALLED", 0.2)
+    monkeypatch.setattr(sending, "STALLED", 0.2)
     _, reader, _ = await plain(batch.path)
     await asyncio.sleep(0.8)
     assert len(await rest(reader)) < 64_000_000

@@ -11,7 +11,7 @@ import pytest
 from support.stored_batches import Stored, result
 
 from jupyter_mlserve.store.batches.readers import Turns
-from jupyter_mlserve.web.batch import base
+from jupyter_mlserve.web import sending
 
 RECORDS = 2_500
 
@@ -84,8 +84,8 @@ async def test_who_reads_too_slowly_is_cut_before_others_have_waited_too_long(
     http: Any, stored: Any, narrow: Any, node: Any, monkeypatch: pytest.MonkeyPatch, pause: Any
 ) -> None:
     """Also who takes a little all the time: 200 kB a second, where twice that is wanted."""
-    monkeypatch.setattr(base, "STALLED", 0.5)
-    monkeypatch.setattr(base, "RATE", 400_000)
+    monkeypatch.setattr(sending, "STALLED", 0.5)
+    monkeypatch.setattr(sending, "RATE", 400_000)
     monkeypatch.setattr(node.core.children, "_rendering", Turns(1, 1, 4.0))
     path = f"{(await stored()).path}/results?format=csv"
     reader = await narrow(path)
@@ -102,8 +102,8 @@ async def test_a_slow_line_is_no_fault(
     http: Any, stored: Any, narrow: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Twice what is wanted, evenly: nothing is lost in buffers that fill and drain."""
-    monkeypatch.setattr(base, "STALLED", 1.0)
-    monkeypatch.setattr(base, "RATE", 150_000)
+    monkeypatch.setattr(sending, "STALLED", 1.0)
+    monkeypatch.setattr(sending, "RATE", 150_000)
     batch = await stored()
     for format in ("csv", "lines"):
         whole = await http("GET", f"{batch.path}/results?format={format}")

@@ -11,10 +11,10 @@ from collections.abc import AsyncGenerator
 from ...contract.errors import BundleCorrupt, NotFound
 from ...store.batches.models import ROWS, Execution
 from ..base import API, allowed
+from ..sending import attachment
 from .asked import record_index
 from .base import BatchHandler
 from .reading import PIECE, line
-from .views import attachment
 
 
 class RecordBase(BatchHandler):

@@ -13,10 +13,10 @@ from ...store.batches.models import ROWS, Chunk, Execution
 from ...store.batches.plan import OutPlan, out_plan_of
 from ..base import API, allowed
 from ..errors import dump
+from ..sending import attachment, in_threads
 from .asked import download_format, page
-from .base import BatchHandler, in_threads
+from .base import BatchHandler
 from .reading import joined
-from .views import attachment
 
 if TYPE_CHECKING:
     from ..core import Core

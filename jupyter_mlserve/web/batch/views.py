@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from datetime import datetime, timedelta, timezone
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote
 
 from ...store.batches.models import Execution
 
@@ -69,15 +68,6 @@ def moment(value: datetime | None) -> str | None:
     if value is None:
         return None
     return value.astimezone(timezone.utc).isoformat(timespec="milliseconds")[:-6] + "Z"
-
-
-def attachment(name: str) -> str:
-    """A Content-Disposition by which every browser saves a file under this name (RFC 6266)."""
-    plain = "".join(c if c.isascii() and c.isprintable() and c not in '"\\%' else "_" for c in name)
-    if plain == name:
-        return f'attachment; filename="{plain}"'
-    exact = quote(name, safe="", errors="replace")
-    return f"attachment; filename=\"{plain}\"; filename*=UTF-8''{exact}"
 
 
 def _number(value: float | None) -> float | None:
