@@ -89,17 +89,15 @@ class Blobs:
         ``expected_size``, if it is known, refuses what would not fit before anything is written.
         Raises OutOfSpace when the quota or the disk has no room.
         """
-        room = None
-        if self.quota and not self.has(sha):
-            room = max(0, self.quota - self.used())
-        return BlobWriter(
-            self._folder,
-            _checked(sha),
-            lambda staged: self._keep(staged, sha),
-            size_limit,
-            room,
-            expected_size,
-        )
+        room = self._room() if self.quota and not self.has(sha) else None
+        return BlobWriter(self._folder, _checked(sha), self._keep, size_limit, room, expected_size)
+
+    def new_writer(
+        self, size_limit: int | None = None, expected_size: int | None = None
+    ) -> BlobWriter:
+        """As :meth:`writer`, of a digest that is not known before: ``w.sha`` after the commit."""
+        room = self._room() if self.quota else None
+        return BlobWriter(self._folder, None, self._keep, size_limit, room, expected_size)
 
     def path(self, sha: str, verify: bool = False) -> Path:
         """A local file with the blob's bytes; never change it. Raises BlobMissing.
@@ -147,6 +145,9 @@ class Blobs:
         self._folder.sweep(grace_seconds)
         return Collected(blobs, freed)
 
+    def _room(self) -> int:
+        return max(0, self.quota - self.used())
+
     def _keep(self, staged: Path, sha: str) -> None:
         if self._remote is not None:
             self._remote.put(staged, sha)
@@ -155,7 +156,7 @@ class Blobs:
             raise no_room()
 
     def _fetch(self, sha: str, remote: Remote) -> None:
-        def keep(staged: Path) -> None:
+        def keep(staged: Path, sha: str) -> None:
             self._folder.adopt(staged, sha)
 
         try:

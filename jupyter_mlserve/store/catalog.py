@@ -46,7 +46,7 @@ class Catalog:
     other, over all threads and processes. Names and versions are compared exactly, byte by byte.
     All methods may raise Unavailable (the database is locked or gone; ``retry_after``),
     OutOfSpace, or InternalError (it cannot be used, and why). ``database`` is for what else lives
-    in it: batch executions.
+    in it: batch executions, snapshots.
     """
 
     def __init__(self, db_url: str) -> None:
@@ -339,7 +339,7 @@ class Catalog:
         return owner
 
     def referenced_blobs(self, deleted_seconds: float = 86_400.0) -> set[str]:
-        """Digests of all blobs that are needed: by every state of every version there is.
+        """Digests of all blobs that are needed: by every state of every version, by snapshots.
 
         Also by versions deleted less than ``deleted_seconds`` ago: calls that were in flight then
         may still read them.

@@ -9,7 +9,7 @@ from typing import Any
 
 from sqlalchemy import BindParameter, Connection, Select, bindparam, select
 
-from .schema import event, revision, service, state, state_blob, version
+from .schema import event, revision, service, snapshot_blob, state, state_blob, version
 
 _name: BindParameter[str] = bindparam("name")
 _version: BindParameter[str] = bindparam("version")
@@ -106,7 +106,7 @@ REFERENCED_BLOBS = (
     .join_from(state_blob, state, state.c.id == state_blob.c.state_id)
     .join(version, version.c.id == state.c.version_id)
     .where(_alive | (version.c.deleted_at > bindparam("since")))
-    .distinct()
+    .union(select(snapshot_blob.c.sha256))
 )
 
 ADD_SERVICE = service.insert().values(name=_name, owner=bindparam("owner"), versions=1)

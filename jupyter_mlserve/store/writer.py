@@ -27,17 +27,19 @@ class BlobWriter:
     def __init__(
         self,
         folder: Folder,
-        sha: str,
-        keep: Callable[[Path], None],
+        sha: str | None,
+        keep: Callable[[Path, str], None],
         size_limit: int | None = None,
         room: int | None = None,
         expected_size: int | None = None,
     ) -> None:
-        """``keep`` is given the staged file when its bytes are verified and on the disk.
+        """``keep`` is given the staged file and its digest when its bytes are on the disk.
 
+        ``sha``: what the bytes must have; None takes what they have (``sha`` then, after the
+        commit).
         ``size_limit``, ``room`` (left in the quota) and ``expected_size`` are in bytes.
         """
-        self.sha = sha
+        self.sha = sha or ""
         self.size = 0
         self._folder = folder
         self._keep = keep
@@ -48,7 +50,7 @@ class BlobWriter:
         self._closing = threading.Event()
         self._lock = threading.Lock()
         self._check(expected_size or 0)
-        self._path, self._handle = folder.stage(sha)
+        self._path, self._handle = folder.stage(sha or "new")
 
     def write(self, chunk: Buffer) -> int:
         """Append; returns the number of bytes. Raises TooLarge, OutOfSpace."""
@@ -67,6 +69,7 @@ class BlobWriter:
         """Verify and store; durable on return. Raises InvalidInput (wrong digest), OutOfSpace."""
         with self._using():
             found = self._digest.hexdigest()
+            self.sha = self.sha or found
             if found != self.sha:
                 raise InvalidInput(
                     f"The bytes that came have the SHA-256 {found}, but {self.sha} was "
@@ -77,7 +80,7 @@ class BlobWriter:
                 )
             with self._folder.errors():
                 os.fsync(self._handle)
-            self._keep(self._path)
+            self._keep(self._path, found)
             self._closing.set()
 
     def abort(self) -> None:

@@ -86,6 +86,19 @@ def test_only_digests_are_names(blobs: Blobs, sha: Any) -> None:
             use(sha)
 
 
+def test_a_digest_that_is_not_known_before(blobs: Blobs, tmp_path: Path) -> None:
+    with blobs.new_writer(100) as writer:
+        writer.write(b"some")
+        writer.write(b"thing")
+    assert writer.sha == hashlib.sha256(b"something").hexdigest()
+    assert blobs.path(writer.sha).read_bytes() == b"something"
+    with pytest.raises(TooLarge), blobs.new_writer(3) as writer:
+        writer.write(b"something")
+    with pytest.raises(ZeroDivisionError), blobs.new_writer() as writer:
+        writer.write(bytes([1 // 0]))
+    assert len(files_in(tmp_path)) == 1
+
+
 def test_a_wrong_digest_leaves_nothing(blobs: Blobs, tmp_path: Path) -> None:
     with (
         pytest.raises(InvalidInput, match="announced") as error,
