@@ -84,6 +84,7 @@ class Definition:
     cell_id: str | None
     pool: Json | None
     batchable: bool = False  # its frame may have any rows, and each is answered by itself
+    snapshot_id: str | None = None  # what objects and files were published from
     realtime: Realtime | None = None  # set exactly when runtime_type is "Realtime"
 
     @classmethod
@@ -118,6 +119,7 @@ class Definition:
             cell_id=own["cellId"],
             pool=own.get("pool"),
             batchable=own.get("batchable", False),
+            snapshot_id=clean.get("snapshotId"),
             realtime=Realtime.from_own(own) if clean["runtimeType"] == REALTIME else None,
         )
 
@@ -126,7 +128,8 @@ class Definition:
         """The definition that the body of ``POST .../services/{name}/{version}`` declares.
 
         Keys are the published contract's (PublishWebServiceRequest) and ``mlserve``; what is
-        omitted is void. Raises like :meth:`from_json`, and InvalidDefinition for a realtime
+        omitted is void. ``snapshotId`` is only noted: what it stands for, the caller has put into
+        ``mlserve``. Raises like :meth:`from_json`, and InvalidDefinition for a realtime
         version, which JSON cannot carry.
         """
         realtime_definition.refuse(name, version, body)
@@ -244,20 +247,23 @@ class Definition:
             "inputParameterDefinitions": list(self.inputs),
             "outputParameterDefinitions": list(self.outputs),
             "outputFileNames": list(self.output_files),
-            "mlserve": own,
         }
+        if self.snapshot_id is not None:
+            body["snapshotId"] = self.snapshot_id
+        body["mlserve"] = own
         return copy.deepcopy(body)
 
     def content_hash(self) -> str:
         """SHA-256 (hex) of all that matters to consumers and to the code.
 
         Not part of it: name, version, and where the definition was written (source text, notebook,
-        cell). Objects count by their digest, so two bundles are equal when their bytes are. Void
-        parts do not count either, so that a part added by a later release, and not used, leaves
-        the hashes of what was published before as they are.
+        cell) or its objects came from (snapshot). Objects count by their digest, so two bundles
+        are equal when their bytes are. Void parts do not count either, so that a part added by a
+        later release, and not used, leaves the hashes of what was published before as they are.
         """
         content = self.to_json()
         del content["name"], content["version"]
+        content.pop("snapshotId", None)
         own = content.pop("mlserve")
         for key in _NOT_CONTENT:
             del own[key]
@@ -323,7 +329,7 @@ class Definition:
             "version": body.pop("version"),
             "versionPublishedBy": state.author,
             "creationTime": contract_time(state.created_at),
-            "snapshotId": None,
+            "snapshotId": body.pop("snapshotId", None),
             **body,
             "myPermissionOnService": permission,
             "mlserve": own,
@@ -357,7 +363,7 @@ def _overlay(base: Json, body: object) -> Json:
             continue
         if key == "snapshotId":
             if value:
-                fail("snapshotId", "this server has no snapshot of that id")
+                merged[key] = value
         elif key in ("name", "version"):
             if value != base[key]:
                 fail(key, f"the address says {base[key]!r}, the body {value!r}")

@@ -175,6 +175,10 @@ class SessionLost(Gone):
     """The interpreter of the session has ended, and its variables with it."""
 
 
+class SessionEnded(Gone):
+    """The session was closed, by its user or by the server."""
+
+
 class TooLarge(MLServeError):
     """The body is larger than the server accepts. Details: ``limit`` (bytes)."""
 

@@ -28,6 +28,7 @@ Json = dict[str, Any]
 _SHA256 = re.compile(r"[0-9a-f]{64}\Z")
 _PYTHON_VERSION = re.compile(r"\d{1,3}\.\d{1,3}(\.\d{1,3}[\w.+-]{0,40})?\Z")
 _ABSOLUTE = re.compile(r"/|[A-Za-z]:[\\/]|\\\\")
+_SNAPSHOT_ID = re.compile(r"[0-9a-f-]{36}\Z")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
 RUNTIMES = ("Python",)
@@ -42,6 +43,7 @@ DEFINITION_KEYS = (
     "inputParameterDefinitions",
     "outputParameterDefinitions",
     "outputFileNames",
+    "snapshotId",
     "mlserve",
 )
 MLSERVE_KEYS = (
@@ -80,6 +82,9 @@ def clean(body: object) -> Json:
     alias = top.get("operationId")
     if alias is not None:
         named(names.check_alias, alias, "operationId")
+    snapshot = top.get("snapshotId")
+    if snapshot is not None and not (isinstance(snapshot, str) and _SNAPSHOT_ID.match(snapshot)):
+        fail("snapshotId", f"expected the GUID of a snapshot, got {describe(snapshot)}")
     return {
         "name": names.check_name(top.get("name")),
         "version": names.check_version(top.get("version")),
@@ -91,6 +96,7 @@ def clean(body: object) -> Json:
         "inputParameterDefinitions": inputs,
         "outputParameterDefinitions": outputs,
         "outputFileNames": files,
+        **({} if snapshot is None else {"snapshotId": snapshot}),
         "mlserve": _clean_own(own, inputs, batchable(own.get("batchable"), inputs, outputs, files)),
     }
 

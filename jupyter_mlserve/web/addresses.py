@@ -27,6 +27,9 @@ from .services import (
     StatesHandler,
     VersionHandler,
 )
+from .sessions.handlers import SessionHandler, SessionsHandler, SnapshotOfHandler
+from .sessions.snapshots import SnapshotHandler, SnapshotsHandler
+from .sessions.workspace import ObjectUpload, WorkspaceHandler
 from .status import StatusHandler, UnknownHandler
 from .targets import ExchangeTarget, Target
 
@@ -38,6 +41,7 @@ SERVICE = rf"services/{PART}"
 VERSION = rf"{SERVICE}/{PART}"
 BATCH = rf"api/{PART}/{PART}/batch"
 EXECUTION = rf"{BATCH}/{PART}"
+SESSION = rf"sessions/{PART}"
 
 # In this order. A trailing slash is tolerated everywhere.
 HANDLERS: tuple[tuple[str, type[MLServeHandler]], ...] = (
@@ -56,6 +60,12 @@ HANDLERS: tuple[tuple[str, type[MLServeHandler]], ...] = (
     (rf"{EXECUTION}/events", EventsHandler),
     (rf"{EXECUTION}/{PART}/files", RecordFilesHandler),
     (rf"{EXECUTION}/{PART}/files/{PART}", RecordFileHandler),
+    (r"sessions", SessionsHandler),
+    (SESSION, SessionHandler),
+    (rf"{SESSION}/workspace", WorkspaceHandler),
+    (rf"{SESSION}/snapshot", SnapshotOfHandler),
+    (r"snapshots", SnapshotsHandler),
+    (rf"snapshots/{PART}", SnapshotHandler),
 )
 
 # Open to everybody: who asks here has no token yet.
@@ -77,6 +87,7 @@ def rules(node: WebNode, application: Application, base_url: str) -> list[Rule]:
     model = ExchangeTarget(node, application, ModelUpload, "POST")
     version = ExchangeTarget(node, application, VersionUpload, "POST", "PATCH")
     batch = ExchangeTarget(node, application, BatchUpload, "POST")
+    staged = ExchangeTarget(node, application, ObjectUpload, "POST")
     document = Target(node, application, DocumentHandler)
     unknown = Target(node, application, UnknownHandler)
     return [
@@ -86,6 +97,7 @@ def rules(node: WebNode, application: Application, base_url: str) -> list[Rule]:
         *(rule(pattern, Target(node, application, cls, BODY_LIMIT)) for pattern, cls in OPEN),
         rule(rf"blobs/{PART}", upload),
         rule(BATCH, batch),
+        rule(rf"{SESSION}/workspace/{PART}", staged),
         rule(rf"realtime-{SERVICE}", model),
         rule(rf"realtime-{VERSION}", version),
         Rule(PathMatches(rf"{prefix}(?:/.*)?$"), unknown),

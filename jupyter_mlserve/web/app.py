@@ -20,6 +20,7 @@ from .base import SETTING
 from .batch.traits import BatchTraits
 from .connection import ConnectionFile
 from .node import Settings, WebNode
+from .sessions.traits import SessionTraits
 
 _compute = ComputeConfig()
 _realtime = RealtimeConfig()
@@ -30,7 +31,7 @@ OWN_TRAITS = {
 }
 
 
-class MLServeApp(BatchTraits, ExtensionApp):
+class MLServeApp(BatchTraits, SessionTraits, ExtensionApp):
     """Publish functions and models as web services of this Jupyter server."""
 
     name = "jupyter_mlserve"
@@ -376,7 +377,9 @@ class MLServeApp(BatchTraits, ExtensionApp):
             field.name: getattr(self, OWN_TRAITS.get(field.name, field.name))
             for field in fields(RealtimeConfig)
         }
-        names = {f.name for f in fields(Settings)} - {"compute", "realtime", "batch", "data_dir"}
+        names = {field.name for field in fields(Settings)} - {
+            *("compute", "realtime", "batch", "session", "data_dir")
+        }
         try:
             realtime = RealtimeConfig(**models)
         except ValueError as exc:  # limits that do not fit each other
@@ -386,6 +389,7 @@ class MLServeApp(BatchTraits, ExtensionApp):
             compute=ComputeConfig(**limits),
             realtime=realtime,
             batch=self.batch_settings(),
+            session=self.session_settings(),
             **{name: getattr(self, name) for name in names},
         )
 

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 SERVICES = "jupyter_mlserve:services"
 API = "jupyter_mlserve:api"
 BLOBS = "jupyter_mlserve:blobs"
+SESSIONS = "jupyter_mlserve:sessions"
 STATUS = "jupyter_mlserve:status"
 
 SETTING = "jupyter_mlserve_node"

@@ -57,7 +57,7 @@ class BlobHandler(MLServeHandler):
 class BlobUpload(Exchange):
     """``PUT blobs/{sha256}``: 201 when it is new, 200 when it was there."""
 
-    handler_class = BlobHandler
+    handler_class: type[MLServeHandler] = BlobHandler
 
     _writer: BlobWriter | None = None
     _there = False

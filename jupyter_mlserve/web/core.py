@@ -19,12 +19,14 @@ from ..store.batches.child import Children
 from ..store.blobs import Blobs
 from ..store.catalog import Catalog
 from ..store.models import State
+from ..store.snapshots import Snapshots
 from .batch.desk import Desk
 from .batch.runner import BatchRunner
 from .logins import Logins
 from .publishing import Publisher
 from .routes import Route, Routes
 from .runtime import is_realtime, load_spec
+from .sessions.registry import Sessions
 
 if TYPE_CHECKING:
     from .node import WebNode
@@ -59,9 +61,11 @@ class Core:
             self.routes = Routes(
                 self.catalog, self.spec, self._retire, REMOTE_LOOK_SECONDS if remote else 0.0
             )
+            self.snapshots = Snapshots(self.catalog.database)
             self.publisher = Publisher(
                 self.catalog,
                 self.blobs,
+                self.snapshots,
                 self.compute,
                 self.realtime,
                 node.policy,
@@ -76,6 +80,7 @@ class Core:
             self.children = Children()
             self.desk = Desk()
             self.runner = BatchRunner(self, settings.batch, node.log)
+            self.sessions = Sessions(settings.data_dir, settings.session, node.policy, node.log)
         except BaseException:
             self.catalog.close()
             raise
@@ -122,7 +127,8 @@ class Core:
 
     async def _collect(self) -> None:
         try:
-            removed = await asyncio.to_thread(self._collect_now)
+            staged = self.sessions.blobs()
+            removed = await asyncio.to_thread(self._collect_now, staged)
             if removed.blobs:
                 self._log.info(
                     "removed %d blobs (%d bytes) that no service needs",
@@ -134,18 +140,20 @@ class Core:
         finally:
             self._collecting = False
 
-    def _collect_now(self) -> Any:
+    def _collect_now(self, staged: set[str]) -> Any:
         grace = self._node.settings.blob_grace
-        return self.blobs.collect(self.catalog.referenced_blobs(grace), grace)
+        return self.blobs.collect(self.catalog.referenced_blobs(grace) | staged, grace)
 
     async def stop(self) -> None:
         """Stop the batches, then both processes; calls in flight are answered with 503."""
         self.desk.stop()
         await self.runner.stop()
         await self.children.close()
+        await self.sessions.stop()
         await asyncio.gather(self.compute.stop(), self.realtime.stop())
 
     def close(self) -> None:
         """After ``stop()``: let go of the stores."""
         self.logins.close()
+        self.sessions.close()
         self.catalog.close()

@@ -31,6 +31,7 @@ from ..compute.realtime.config import RealtimeConfig
 from ..contract.errors import TooBusy, Unavailable
 from .batch.settings import BatchSettings
 from .identity import IdentityCache, is_anonymous
+from .sessions.settings import SessionSettings
 
 if TYPE_CHECKING:
     from .core import Core
@@ -51,6 +52,7 @@ class Settings:
     compute: ComputeConfig = field(default_factory=ComputeConfig)
     realtime: RealtimeConfig = field(default_factory=RealtimeConfig)
     batch: BatchSettings = field(default_factory=BatchSettings)
+    session: SessionSettings = field(default_factory=SessionSettings)
     max_body_size: int = 64 * 1024**2
     max_definition_size: int = 16 * 1024**2
     max_upload_size: int = 4 * 1024**3

@@ -33,8 +33,11 @@ from ..contract.names import check_name, check_version, new_version
 from ..store.blobs import Blobs
 from ..store.catalog import Catalog
 from ..store.models import State
+from ..store.snapshots import Snapshot, Snapshots
 from .models import Form, Model, read_model, store_model
 from .runtime import is_realtime, load_spec, runtime_key
+from .sessions.base import own_snapshot
+from .sessions.publishing import with_snapshot
 from .trials import Trial, tried
 
 Json = dict[str, Any]
@@ -75,6 +78,7 @@ class Publisher:
         self,
         catalog: Catalog,
         blobs: Blobs,
+        snapshots: Snapshots,
         compute: ComputeNode,
         realtime: ComputeNode,
         policy: Policy,
@@ -84,6 +88,7 @@ class Publisher:
     ) -> None:
         self._catalog = catalog
         self._blobs = blobs
+        self._snapshots = snapshots
         self._compute = compute
         self._realtime = realtime
         self._policy = policy
@@ -95,20 +100,24 @@ class Publisher:
     # -- the changes --------------------------------------------------------------------------
 
     async def publish(
-        self, who: Principal, name: str, version: str | None, body: object
+        self, who: Principal, name: str, version: str | None, body: object, *, again: bool = True
     ) -> Outcome:
-        """Add a version. Raises VersionExists when it is there with another content."""
+        """Add a version. Raises VersionExists when it is there with another content.
+
+        ``again``: when it is there with this very content, that is no error, but ``unchanged``.
+        """
         version = self._may_publish(who, name, version)
 
         def read() -> Candidate:
-            return self._candidate(Definition.from_publish(name, version, body))
+            whole = with_snapshot(body, lambda id: self._snapshot(who, id))
+            return self._candidate(Definition.from_publish(name, version, whole))
 
-        return await self._publish(who, await asyncio.to_thread(read))
+        return await self._publish(who, await asyncio.to_thread(read), again=again)
 
     async def publish_realtime(
-        self, who: Principal, name: str, version: str | None, form: Form
+        self, who: Principal, name: str, version: str | None, form: Form, *, again: bool = True
     ) -> Outcome:
-        """Add a realtime version: the model, in the container that declares all of it."""
+        """As :meth:`publish`, a realtime version: the model, in the container that declares all."""
         version = self._may_publish(who, name, version)
 
         def read() -> tuple[Candidate, Model]:
@@ -130,7 +139,7 @@ class Publisher:
             return self._candidate(definition), model
 
         new, model = await asyncio.to_thread(read)
-        return await self._publish(who, new, model)
+        return await self._publish(who, new, model, again=again)
 
     async def update(self, who: Principal, name: str, version: str, patch: object) -> Outcome:
         """Change parts of a version; parts that ``patch`` omits keep what they are.
@@ -138,7 +147,12 @@ class Publisher:
         Concurrent updates of different parts are all kept: each is merged into what is there when
         its turn comes.
         """
-        return await self._update(who, name, version, lambda definition: definition.merged(patch))
+
+        def merge(definition: Definition) -> Definition:
+            whole = with_snapshot(patch, lambda id: self._snapshot(who, id), definition)
+            return definition.merged(whole)
+
+        return await self._update(who, name, version, merge)
 
     async def update_realtime(self, who: Principal, name: str, version: str, form: Form) -> Outcome:
         """Change a realtime version: its model, which brings its schema and proof, or its labels.
@@ -201,9 +215,14 @@ class Publisher:
         self._policy.require(who, "publish", self._catalog.name_owner(name))
         return version
 
-    async def _publish(self, who: Principal, new: Candidate, model: Model | None = None) -> Outcome:
+    def _snapshot(self, who: Principal, id: object) -> Snapshot:
+        return own_snapshot(self._snapshots, self._policy, who, id)
+
+    async def _publish(
+        self, who: Principal, new: Candidate, model: Model | None = None, *, again: bool
+    ) -> Outcome:
         async with self._lock(new.definition.name, new.definition.version):
-            existing = self._existing(new)
+            existing = self._existing(new, again)
             await self._keep(new, model)
             if existing is not None:
                 return existing
@@ -221,7 +240,7 @@ class Publisher:
             except BaseException as exc:
                 await self._node(new).retire(new.key)
                 # Another process may have been faster, with this very content or with another.
-                existing = self._existing(new) if isinstance(exc, VersionExists) else None
+                existing = self._existing(new, again) if isinstance(exc, VersionExists) else None
                 if existing is None:
                     raise
                 return existing
@@ -311,20 +330,25 @@ class Publisher:
     def _node(self, new: Candidate) -> ComputeNode:
         return self._realtime if new.definition.realtime is not None else self._compute
 
-    def _existing(self, new: Candidate) -> Outcome | None:
-        """The version if it is there with this very content; raises if with another."""
+    def _existing(self, new: Candidate, again: bool) -> Outcome | None:
+        """The version if it is there with this very content; raises if with another.
+
+        And if not ``again``: its caller cannot be told that nothing was changed.
+        """
         name, version = new.definition.name, new.definition.version
         try:
             state = self._catalog.get(name, version)
         except (NotFound, Gone):
             return None
-        if state.content_hash == new.content_hash:
+        identical = state.content_hash == new.content_hash
+        if identical and again:
             return Outcome(state, unchanged=True)
         magic = "%publish_realtime" if is_realtime(new.body) else "%%publish_service"
         raise VersionExists(
-            f"Service {name!r} has a version {version!r} already, with another content. Either "
+            f"Service {name!r} has a version {version!r} already, with "
+            f"{'this very' if identical else 'another'} content. Either "
             f"update it ({magic} --update, redeploy(), PATCH), or publish under another version.",
-            identical=False,
+            identical=identical,
             state=state.id,
         )
 

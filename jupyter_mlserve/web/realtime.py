@@ -17,7 +17,7 @@ from .errors import Answer, dump, too_large
 from .exchange import BodyExchange
 from .models import Form
 from .multipart import boundary_of, parts_of, text_of
-from .views import note, outcome_view
+from .views import note, outcome_view, wants_representation
 
 PARTS = ("description", "operationId", "model")
 # Of a body, beside the model: its header, the texts, and what separates the parts.
@@ -92,7 +92,8 @@ class ModelUpload(BodyExchange):
         version = rest[0] if rest else None
         created = self.request.method == "POST"
         if created:
-            outcome = await publisher.publish_realtime(who, name, version, form)
+            again = wants_representation(self.request)
+            outcome = await publisher.publish_realtime(who, name, version, form, again=again)
             created = not outcome.unchanged
         else:
             assert version is not None

@@ -10,7 +10,7 @@ from ..contract.definition import contract_time
 from ..contract.errors import InvalidInput
 from ..contract.names import check_name, check_version
 from .base import SERVICES, MLServeHandler, allowed
-from .views import note, outcome_view, service_view
+from .views import note, outcome_view, service_view, wants_representation
 
 if TYPE_CHECKING:
     from ..store.models import Event, State
@@ -90,9 +90,12 @@ class VersionHandler(ServicesBase):
 
     @allowed("write", SERVICES)
     async def post(self, name: str, version: str) -> None:
-        """Publish; 200 when the version is there with this very content."""
+        """Publish. A version that is there is a conflict: also with this very content, unless
+        the answer can say so (``Prefer: return=representation``), which then is a 200."""
         body = self.json_body()
-        outcome = await self.node.core.publisher.publish(self.principal, name, version, body)
+        outcome = await self.node.core.publisher.publish(
+            self.principal, name, version, body, again=wants_representation(self.request)
+        )
         self.reply_outcome("published", outcome, 200 if outcome.unchanged else 201)
 
     @allowed("write", SERVICES)

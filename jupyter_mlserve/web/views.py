@@ -43,7 +43,7 @@ def outcome_view(
     state = outcome.state
     path = f"/services/{state.name}/{state.version}"
     headers = {"Location": url_path_join(base_url, "mlserve", path)} if created else {}
-    if not _wants_representation(request):
+    if not wants_representation(request):
         return path, headers
     name_owner = node.core.catalog.name_owner(state.name)
     body = {
@@ -67,7 +67,12 @@ def note(node: WebNode, who: Principal, done: str, state: State) -> None:
     )
 
 
-def _wants_representation(request: HTTPServerRequest) -> bool:
+def wants_representation(request: HTTPServerRequest) -> bool:
+    """Whether the client asks for more than the contract's answer.
+
+    Only such an answer can say that a version was there already with the very content that is
+    published, so only who asks for it can publish the same again.
+    """
     preferences = ",".join(request.headers.get_list("Prefer"))
     return any(part.strip().lower() == "return=representation" for part in preferences.split(","))
 

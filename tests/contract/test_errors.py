@@ -30,7 +30,7 @@ EXPECTED_STATUS = {
     404: "NotFound ServiceNotFound BlobMissing",
     405: "MethodNotAllowed",
     409: "Conflict VersionExists StaleState",
-    410: "Gone SessionLost VersionDeleted",
+    410: "Gone SessionEnded SessionLost VersionDeleted",
     413: "TooLarge",
     415: "UnsupportedMedia",
     429: "TooBusy",

@@ -28,6 +28,8 @@ from jupyter_mlserve.web.app import OWN_TRAITS, MLServeApp
 from jupyter_mlserve.web.batch.settings import BatchSettings
 from jupyter_mlserve.web.batch.traits import BatchTraits
 from jupyter_mlserve.web.node import Settings
+from jupyter_mlserve.web.sessions.settings import SessionSettings
+from jupyter_mlserve.web.sessions.traits import SessionTraits
 
 HEAVY = ("dill", "pandas", "numpy", "sklearn", "cloudpickle", "pyarrow", "PIL")
 HEAVY += ("onnx", "onnxruntime", "skl2onnx", "google", "vaderSentiment")
@@ -117,19 +119,23 @@ def test_every_trait_has_a_help_and_every_limit_a_trait() -> None:
     own = {
         name: trait
         for name, trait in MLServeApp.class_traits(config=True).items()
-        if trait.this_class in (MLServeApp, BatchTraits)
+        if trait.this_class in (MLServeApp, BatchTraits, SessionTraits)
     }
     for name, trait in own.items():
         assert len(trait.help.split()) > 4, name
     wanted = {field.name for field in fields(ComputeConfig)}
     wanted |= {OWN_TRAITS.get(field.name, field.name) for field in fields(RealtimeConfig)}
     wanted |= {f"batch_{field.name}" for field in fields(BatchSettings)}
-    wanted |= {field.name for field in fields(Settings)} - {"compute", "realtime", "batch"}
+    wanted |= {field.name for field in fields(SessionSettings)}
+    wanted |= {field.name for field in fields(Settings)} - {
+        *("compute", "realtime", "batch", "session")
+    }
     assert wanted | {"announce_to_kernels"} == set(own)
     defaults = MLServeApp().node_settings()
     assert defaults.compute == ComputeConfig()
     assert defaults.realtime == RealtimeConfig()
     assert defaults.batch == BatchSettings()
+    assert defaults.session == SessionSettings()
     expected = Settings(defaults.data_dir)
     assert defaults == expected
 

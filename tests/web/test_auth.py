@@ -46,6 +46,22 @@ ENDPOINTS = [
     ("POST", "realtime-services/AddOne"),
     ("POST", "realtime-services/AddOne/1.0"),
     ("PATCH", "realtime-services/AddOne/1.0"),
+    ("GET", "sessions"),
+    ("POST", "sessions"),
+    *(
+        (method, f"sessions/{EXECUTION}{rest}")
+        for method, rest in (
+            ("DELETE", ""),
+            ("GET", "/workspace"),
+            ("POST", "/workspace/model"),
+            ("GET", "/workspace/model"),
+            ("DELETE", "/workspace/model"),
+            ("POST", "/snapshot"),
+        )
+    ),
+    ("GET", "snapshots"),
+    ("GET", f"snapshots/{EXECUTION}"),
+    ("DELETE", f"snapshots/{EXECUTION}"),
     ("POST", "blobs/missing"),
     ("POST", "prepare"),
     ("PUT", "blobs/" + "0" * 64),
@@ -375,6 +391,7 @@ class TestAuthorizer:
         actions = {"GET": "read", "HEAD": "read"}
         resources = dict.fromkeys(("services", "realtime-services", "prepare"), "services")
         resources |= {"api": "api", "blobs": "blobs"}
+        resources |= dict.fromkeys(("sessions", "snapshots"), "sessions")
         # Twice and in both directions: Jupyter's decorator is known to remember the first.
         for method, path in [*ENDPOINTS, *reversed(ENDPOINTS)]:
             Recorder.asked.clear()

@@ -33,7 +33,12 @@ async def test_the_life_of_a_service(http: Any, publish: Any, node: Any) -> None
 
     # The same again
     again = await http("POST", "services/AddOne/1.0", definition(description="Adds one."))
-    assert (again.status, again.json) == (200, "/services/AddOne/1.0")
+    assert (again.status, again.json["details"]["identical"]) == (409, True)
+    assert "this very content" in again.json["message"]
+    again = await http(
+        "POST", "services/AddOne/1.0", definition(description="Adds one."), headers=PREFER
+    )
+    assert (again.status, again.json["unchanged"]) == (200, True)
     other = await http("POST", "services/AddOne/1.0", definition("y = x + 2"))
     assert (other.status, other.json["exceptionType"]) == (409, "VersionExists")
     assert "update" in other.json["message"]

@@ -1,0 +1,116 @@
+"""``sessions/{id}/workspace``: the objects of a session, as bytes that nobody here looks into.
+
+An object that waits in a session is a blob already: so a snapshot, and a service published from
+it, only name it, and nothing is copied.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable
+
+from ...contract.errors import InvalidInput, MLServeError
+from ...contract.names import check_variable
+from ...store.snapshots import Item
+from ..base import SESSIONS, allowed
+from ..blobs import BlobUpload
+from ..errors import Answer, dump, too_large
+from ..refusal import declared_length
+from ..sending import attachment, in_threads
+from .base import SessionBase
+from .folder import read_path
+
+MEDIA_TYPE = "application/octet-stream"
+
+
+class WorkspaceHandler(SessionBase):
+    """``workspace``: all objects"""
+
+    @allowed("read", SESSIONS)
+    async def get(self, id: str) -> None:
+        """Their names."""
+        with self.session(id).using() as session:
+            self.reply(sorted(session.staged))
+
+
+class ObjectHandler(SessionBase):
+    """``workspace/{objectName}``: one object"""
+
+    @allowed("write", SESSIONS)
+    async def post(self, id: str, name: str) -> None:
+        """Asked before the body comes; ``ObjectUpload`` reads it."""
+        check_variable(name)
+        self.session(id)
+
+    @allowed("read", SESSIONS)
+    async def get(self, id: str, name: str) -> None:
+        """The object as it was sent: what dill, or another pickler, made of it."""
+        with self.session(id).using() as session:
+            item = session.staged_item(name)
+            path = await asyncio.to_thread(self.node.core.blobs.path, item.sha256)
+            self.set_header("Content-Type", MEDIA_TYPE)
+            self.set_header("Content-Disposition", attachment(f"{name}.dill"))
+            await self.send(in_threads(read_path(path)))
+
+    @allowed("write", SESSIONS)
+    async def delete(self, id: str, name: str) -> None:
+        """Remove it from the session."""
+        with self.session(id).using() as session:
+            async with session.lock:
+                session.staged_item(name)
+                del session.staged[name]
+        self.reply(f"Object {name} deleted.")
+
+
+class ObjectUpload(BlobUpload):
+    """``POST workspace/{objectName}``: the body is the object, straight to the disk."""
+
+    handler_class = ObjectHandler
+
+    async def begin(self) -> None:
+        assert self.identity is not None
+        id, name = self.path_args
+        self._session = self.node.core.sessions.get(self.identity.principal, id)
+        self._room = self._session.room(name)
+        length = declared_length(self.request)
+        if length == 0:
+            raise InvalidInput(
+                "The body is empty. Send the object as dill.dumps makes it.", field=name
+            )
+        self._pieces = bytearray()
+        self.expect_body(self.node.settings.max_upload_size)
+        if (length or 0) > self._room:
+            raise self._session.no_room()
+        blobs = self.node.core.blobs
+        self._writer = await asyncio.to_thread(blobs.new_writer, self.limit, length)
+        if self.gone:
+            self.abandon()
+
+    def too_large(self) -> MLServeError:  # type: ignore[override]
+        return too_large(self.limit, "object", "max_upload_size")
+
+    def receive(self, chunk: bytes) -> Awaitable[None] | None:
+        self._session.touch()
+        if self._session.ended or self.received > self._room:
+            self.refuse(self._problem())
+            return None
+        return super().receive(chunk)
+
+    def _problem(self) -> MLServeError:
+        try:
+            self._session.alive()
+        except MLServeError as exc:
+            return exc
+        return self._session.no_room()
+
+    async def respond(self) -> Answer:
+        writer, session, name = self._writer, self._session, self.path_args[1]
+        assert writer is not None
+        with session.using():
+            await asyncio.to_thread(self._commit, writer)
+            async with session.lock:
+                session.alive()
+                if writer.size > session.room(name):  # others came in the meantime
+                    raise session.no_room()
+                session.staged[name] = Item(name, writer.sha, writer.size)
+        return Answer(200, dump({"name": name, "size": writer.size}))
