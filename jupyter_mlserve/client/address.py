@@ -6,6 +6,8 @@ import re
 from dataclasses import dataclass, field
 from urllib.parse import parse_qs, quote, unquote, urljoin, urlsplit
 
+from .login import Login
+
 # Pages of JupyterLab, Notebook and Classic that people copy out of the browser's address bar.
 PAGES = re.compile(r"/(lab|tree|doc|notebooks|edit|consoles|terminals|login|view|nbclassic)(/.*)?$")
 LOOPBACK = re.compile(r"^(localhost|127(\.\d{1,3}){3}|::1)$", re.IGNORECASE)
@@ -16,9 +18,9 @@ class ServerAddress:
     """A Jupyter server with the extension.
 
     ``url`` is the root of the Jupyter server and ends with a slash. ``token`` may be empty (a
-    server without authentication). ``how`` says in words how it was found. ``socket`` is the path
-    of a unix socket; the host in ``url`` then has no meaning. ``verify_tls`` is True, False, or
-    the path of a file of certificates to trust.
+    server without authentication); a ``login`` stands in its place. ``how`` says in words how it
+    was found. ``socket`` is the path of a unix socket; the host in ``url`` then has no meaning.
+    ``verify_tls`` is True, False, or the path of a file of certificates to trust.
     """
 
     url: str
@@ -26,6 +28,7 @@ class ServerAddress:
     how: str = "given"
     socket: str | None = None
     verify_tls: bool | str = True
+    login: Login | None = field(default=None, compare=False)
 
     @property
     def prefix(self) -> str:

@@ -15,6 +15,7 @@ from ..contract.errors import BadRequest, InvalidDefinition, ServiceNotFound
 from .discovery import find_server
 from .fluent import RealtimeDefinition, ServiceDefinition
 from .http import Connection, path_of
+from .login import Login
 from .lookup import looking_for
 from .misuse import WrongCall
 from .packaging import Parts, package, package_update
@@ -32,8 +33,10 @@ class DeployClient:
     """A client of one server.
 
     ``DeployClient()`` finds the server of this kernel (see ``client.discovery``);
-    ``DeployClient(url, auth=token)`` names it. ``url`` is the root of the Jupyter server, or its
-    ``/mlserve``. ``use`` is accepted for programs written for the published client.
+    ``DeployClient(url, auth=token)`` names it, and so does ``DeployClient(url, auth=(name,
+    password))`` with an account of the server (``jupyter mlserve user add NAME``), whose access
+    token is then renewed as it must be; ``close`` logs out. ``url`` is the root of the Jupyter
+    server, or its ``/mlserve``. ``use`` is accepted for programs written for the published client.
     ``verify_tls=False`` accepts any certificate; a path names a file of certificates to trust.
 
     Raises ``ServerNotFound`` with everything that was tried.
@@ -43,21 +46,27 @@ class DeployClient:
         self,
         url: str | None = None,
         use: Any = None,
-        auth: str | None = None,
+        auth: str | tuple[str, str] | None = None,
         *,
         verify_tls: bool | str = True,
     ) -> None:
         if use is not None and getattr(use, "__name__", str(use)).rpartition(".")[2] != "MLServer":
             raise WrongCall(f"use={use!r}: this client knows MLServer only; leave `use` out.")
-        if auth is not None and not isinstance(auth, str):
+        login = None
+        if isinstance(auth, tuple) and list(map(type, auth)) == [str, str]:
+            login = Login(*auth)
+        elif auth is not None and not isinstance(auth, str):
             raise WrongCall(
-                f"auth is a {type(auth).__name__}, and must be the token of the Jupyter server "
-                "(a str): `jupyter server list` shows it."
+                f"auth is a {type(auth).__name__}, and must be a token of the Jupyter server (a "
+                "str: `jupyter server list` shows it), or the name and password of an account (a "
+                "tuple of two str)."
             )
-        self.address = find_server(url, auth, verify_tls=verify_tls)
+        token = auth if isinstance(auth, str) else None
+        self.address = find_server(url, token, login=login, verify_tls=verify_tls)
         self.connection = Connection(self.address)
 
     def close(self) -> None:
+        self.connection.log_out()
         self.connection.close()
 
     def __enter__(self) -> DeployClient:

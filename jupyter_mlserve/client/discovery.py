@@ -19,6 +19,7 @@ import json
 import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -34,6 +35,7 @@ from ..contract.errors import (
 )
 from .address import ServerAddress, is_loopback, parse_url
 from .http import Connection
+from .login import Login
 
 PROBE_SECONDS = 10.0
 ANY_HOST = ("", "0.0.0.0", "::", "*", "localhost")
@@ -43,17 +45,27 @@ def find_server(
     url: str | None = None,
     token: str | None = None,
     *,
+    login: Login | None = None,
     verify_tls: bool | str = True,
 ) -> ServerAddress:
     """The server to talk to, verified with one GET. See the module for the order.
 
+    ``login``: of an account of that server, which must be named then, here or by the environment.
     ``verify_tls``: False, a file of certificates to trust, or True: what the variable
     ``JUPYTER_MLSERVE_VERIFY_TLS`` says (0 or a file), else those that are trusted here.
-    Raises ``ServerNotFound``: its text lists what was tried, why not, and what to do.
+    Raises ``ServerNotFound``: its text lists what was tried, why not, and what to do. With a
+    login also what the server says of it: ``NotAuthenticated``, ``TooBusy``.
     """
     search = Search(tls_setting() if verify_tls is True else verify_tls)
     decided = explicit_addresses(url, token)
-    if decided:
+    if login is not None:
+        # A password is sent to the server it is meant for only, so nothing is searched.
+        if not decided:
+            raise ServerNotFound(
+                "A user name and a password are for a certain server: give its address as well."
+            )
+        found = search.first(log_in(replace(decided[0], token="", login=login), search.verify_tls))
+    elif decided:
         found = search.first(decided)
     else:
         found = (
@@ -115,6 +127,16 @@ class Search:
             "in Python, JUPYTER_MLSERVE_URL and JUPYTER_MLSERVE_TOKEN in the environment."
         )
         return "\n".join(lines)
+
+
+def log_in(address: ServerAddress, verify_tls: bool | str) -> list[ServerAddress]:
+    """The address, in a list, after its login: a wrong password is no reason to look further."""
+    if address.verify_tls is True:
+        address = replace(address, verify_tls=verify_tls)
+    # What is no server of ours has a better explanation later.
+    with suppress(ConnectionFailed, NotFound), Connection(address) as connection:
+        connection.log_in()
+    return [address]
 
 
 def why_not(address: ServerAddress) -> str | None:

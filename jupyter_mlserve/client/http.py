@@ -13,6 +13,7 @@ import ssl
 import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 from types import TracebackType
 from typing import IO, Any
@@ -52,7 +53,8 @@ class Connection:
 
     The token is sent to the given address only: redirects are never followed, proxies and
     cookies are not used on this machine's own addresses. ``timeout`` is in seconds and counts
-    from the last byte sent to the first byte received.
+    from the last byte sent to the first byte received. With the login of an account in the
+    address, access tokens are had, and renewed, when they are needed.
     """
 
     def __init__(self, address: ServerAddress, *, timeout: float = REQUEST_SECONDS) -> None:
@@ -116,7 +118,10 @@ class Connection:
         headers: Mapping[str, str] | None = None,
         timeout: float | None = None,
     ) -> httpx.Response:
-        """The answer itself, whatever its status. Raises only ``ConnectionFailed``."""
+        """The answer itself, whatever its status.
+
+        Raises ``ConnectionFailed``; if there is a login, also what it raises (``Login.token``).
+        """
         sent = dict(headers or {})
         if json is not None:
             content = jsonlib.dumps(json, allow_nan=False, separators=(",", ":")).encode()
@@ -125,10 +130,12 @@ class Connection:
         # Jupyter's own API is asked with a leading slash: "/api/sessions".
         base = self.address.url if path.startswith("/") else self.address.prefix
         attempts = 2 if method in SAFE else 1
+        refused = ""
         while True:
             attempts -= 1
+            token = self._sign(sent, refused)
             try:
-                return self._http().request(
+                response = self._http().request(
                     method,
                     base + path.lstrip("/"),
                     content=content() if callable(content) else content,
@@ -140,8 +147,36 @@ class Connection:
             except BROKEN as error:
                 if not attempts:
                     raise _connection_failed(error, method, path, self.address, seconds) from error
+                continue
             except httpx.HTTPError as error:
                 raise _connection_failed(error, method, path, self.address, seconds) from error
+            if response.status_code != 401 or not token or refused:
+                return response
+            # It was renewed or revoked meanwhile. Nothing was done, so anything may be repeated.
+            refused, attempts = token, attempts + 1
+
+    def _sign(self, headers: dict[str, str], refused: str = "") -> str:
+        """Put an access token into the headers and return it; "" if there is no login."""
+        if self.address.login is None:
+            return ""
+        token = self.address.login.token(self._ask, refused)
+        headers["Authorization"] = f"Bearer {token}"
+        return token
+
+    def _ask(self, method: str, path: str, json: Any, params: Mapping[str, str] | None) -> Any:
+        """A request of the login itself, without a token."""
+        address = replace(self.address, login=None, token="")
+        with Connection(address, timeout=self.timeout) as bare:
+            return bare.request(method, path, json=json, params=params)
+
+    def log_in(self) -> None:
+        """Log in now, if the address has a login. Raises what ``Login.token`` does."""
+        self._sign({})
+
+    def log_out(self) -> None:
+        """End the login of the address, if it has one. The next request logs in again."""
+        if self.address.login is not None:
+            self.address.login.end(self._ask)
 
     @contextmanager
     def stream(
@@ -158,20 +193,28 @@ class Connection:
         that breaks inside the block is a ``ConnectionFailed``, too.
         """
         seconds = self.timeout if timeout is None else timeout
-        try:
-            with self._http().stream(
-                "GET",
-                self.address.prefix + path,
-                params=params,
-                headers=headers,
-                timeout=httpx.Timeout(seconds, connect=CONNECT_SECONDS),
-            ) as response:
-                if response.status_code >= 300:
-                    response.read()
-                    raise error_of(response, self.address)
-                yield response
-        except httpx.HTTPError as error:
-            raise _connection_failed(error, "GET", path, self.address, seconds) from error
+        sent = dict(headers or {})
+        token = self._sign(sent)
+        for refused in ("", token):
+            if refused:
+                self._sign(sent, refused)
+            try:
+                with self._http().stream(
+                    "GET",
+                    self.address.prefix + path,
+                    params=params,
+                    headers=sent,
+                    timeout=httpx.Timeout(seconds, connect=CONNECT_SECONDS),
+                ) as response:
+                    if response.status_code == 401 and token and not refused:
+                        continue
+                    if response.status_code >= 300:
+                        response.read()
+                        raise error_of(response, self.address)
+                    yield response
+                    return
+            except httpx.HTTPError as error:
+                raise _connection_failed(error, "GET", path, self.address, seconds) from error
 
     def close(self) -> None:
         if self._client is not None and self._pid == os.getpid():
@@ -203,9 +246,9 @@ class Connection:
 
 def open_client(address: ServerAddress) -> httpx.Client:
     headers = {"User-Agent": USER_AGENT, "Accept": "application/json"}
-    if address.token:
+    if address.token and address.login is None:
         headers["Authorization"] = f"Bearer {address.token}"
-    else:
+    elif address.login is None:
         # A server without authentication still wants its cross-site token; any value will do as
         # long as header and cookie agree, which is just what a foreign web page cannot do.
         value = secrets.token_hex(16)

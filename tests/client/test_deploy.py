@@ -103,8 +103,8 @@ def test_a_program_for_the_published_client_needs_another_import_only(
     assert DeployClient(server.url, use="MLServer", auth=server.token).address == client.address
     with pytest.raises(ValueError, match="MLServer only"):
         DeployClient(server.url, use="AzureML", auth=server.token)
-    with pytest.raises(ValueError, match="must be the token"):
-        DeployClient(server.url, auth=("admin", "password"))  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="must be a token"):
+        DeployClient(server.url, auth=["admin", "password"])  # type: ignore[arg-type]
     with pytest.raises(ServerNotFound):
         DeployClient(server.url, auth="wrong")
 
