@@ -14,7 +14,7 @@ from .outputs import jsonable
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from types import CodeType
-    from typing import Any, Deque, Dict, Iterator, List, Tuple
+    from typing import Any, Deque, Dict, List, Tuple
 
 # ast.PyCF_ALLOW_TOP_LEVEL_AWAIT: a notebook cell may await, so may code here.
 _TOP_LEVEL_AWAIT = 0x2000
@@ -81,11 +81,20 @@ class Code:
         As in a console, the value of an expression at the end is printed.
         """
         self._ns.update(request.inputs)
-        for code in self._compile(request.code):
-            if code.co_flags & _CO_COROUTINE:
-                self._await(eval(code, self._ns))
+        parts = self._compile(request.code)
+        if any(part.co_flags & _CO_COROUTINE for part in parts):
+            self._await(self._run_async(parts))
+        else:
+            for part in parts:
+                exec(part, self._ns)
+
+    async def _run_async(self, parts: List[CodeType]) -> None:
+        """Where one part awaits, the others too expect a running loop."""
+        for part in parts:
+            if part.co_flags & _CO_COROUTINE:
+                await eval(part, self._ns)
             else:
-                exec(code, self._ns)
+                exec(part, self._ns)
 
     def outputs(self, names: List[str]) -> List[Dict[str, Any]]:
         """The variables as JSON values. Raises NameError or TypeError that names the output."""
@@ -102,7 +111,7 @@ class Code:
                 ) from None
         return found
 
-    def _compile(self, source: str) -> Iterator[CodeType]:
+    def _compile(self, source: str) -> List[CodeType]:
         self._count += 1
         file = f"<session: execution {self._count}>"
         # With no time of change an entry stays, and tracebacks show the author's lines.
@@ -114,16 +123,16 @@ class Code:
         parts: List[Tuple[Any, str]] = [(tree, "exec")]
         if tree.body and isinstance(tree.body[-1], ast.Expr):
             parts.append((ast.Interactive([tree.body.pop()]), "single"))
-        return iter([compile(part, file, mode, _TOP_LEVEL_AWAIT, True) for part, mode in parts])
+        return [compile(part, file, mode, _TOP_LEVEL_AWAIT, True) for part, mode in parts]
 
-    def _await(self, awaitable: Any) -> None:
+    def _await(self, coroutine: Any) -> None:
         """In one event loop for the session's life; tasks go on when it is awaited again."""
         import asyncio
 
         if self._loop is None or self._loop.is_closed():
             self._loop = asyncio.new_event_loop()
             asyncio.set_event_loop(self._loop)
-        task = self._loop.create_task(awaitable)
+        task = self._loop.create_task(coroutine)
         try:
             self._loop.run_until_complete(task)
         except BaseException:

@@ -49,10 +49,11 @@ class Session:
         self._directory = ""
         self._result_limit = 0
         self._running = False
+        self._stdin: Any = None
 
     def run(self, body: bytes) -> None:
         """Serve until the node closes the connection; ``body`` is that of the first frame."""
-        self._catch_interrupts()
+        self._repair()
         answer = self._open(parse_header(body))
         while True:
             try:
@@ -80,11 +81,13 @@ class Session:
         sys.argv = [""]
         return dict(_OK, python=".".join(map(str, sys.version_info[:3]))), b""
 
-    # Interrupts
-
-    def _catch_interrupts(self) -> None:
-        """Also after each execution, whose code may have set a handler of its own."""
+    def _repair(self) -> None:
+        """Code may have set a handler of its own, and ``exit()`` closes the standard input."""
         signal.signal(signal.SIGINT, self._interrupted)
+        if sys.stdin is not self._stdin or self._stdin.closed:
+            self._stdin = sys.stdin = open(0, closefd=False)  # noqa: SIM115
+
+    # Interrupts
 
     def _interrupted(self, signum: int, frame: Any) -> None:
         if self._running:
@@ -146,7 +149,7 @@ class Session:
             error, said = _one_line(message_of(exc)), traceback_of(exc)
         if os.getpid() != self._pid:
             os._exit(0)  # a child that the code forked, and that came back from it
-        self._catch_interrupts()
+        self._repair()
         after = marks_below(self._directory)
         changed = sorted(name for name, mark in after.items() if before.get(name) != mark)
         text = self._console.take()

@@ -84,6 +84,7 @@ class RunningWorker:
         folder: Path,
         interpreter: str = sys.executable,
         env: dict[str, str] | None = None,
+        op: str = "load",
         **limits: int,
     ) -> None:
         ours, theirs = socket.socketpair()
@@ -104,7 +105,7 @@ class RunningWorker:
         theirs.close()
         self._reader = Reader(ours)
         more = {"directory": str(self.directory), "limits": {**LIMITS, **limits}}
-        send_frame(ours, {"op": "load"}, json.dumps({**spec, **more}).encode())
+        send_frame(ours, {"op": op}, json.dumps({**spec, **more}).encode())
         frame = self._reader.read()
         assert frame is not None, self.said()
         self.loaded: Json = json.loads(frame[0])
