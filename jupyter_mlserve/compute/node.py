@@ -222,19 +222,35 @@ class Node(FrameProtocol):
 
     # Workers and the slots they take
 
-    def new_worker(self, owner: Owner, directory: str = "") -> Worker:
-        """It works in ``directory``, which it then leaves behind, or in one of its own."""
-        self._numbers += 1
+    def new_worker(self, owner: Owner) -> Worker:
+        number = self._next_number()
         return Worker(
             owner,
-            self._numbers,
-            directory or str(self._root / f"w{self._numbers}" / "call"),
+            number,
+            str(self._root / f"w{number}" / "call"),
             self._reaper,
             self.config.console_limit,
             self.config.file_limit,
             self._token,
-            keep=bool(directory),
         )
+
+    def new_interpreter(self, owner: Owner, directory: str, quota: float) -> Worker:
+        """A worker for a session: it works in ``directory``, and leaves that behind."""
+        return Worker(
+            owner,
+            self._next_number(),
+            directory,
+            self._reaper,
+            self.config.console_limit,
+            quota,
+            self._token,
+            keep=True,
+            limit_name="session_quota",
+        )
+
+    def _next_number(self) -> int:
+        self._numbers += 1
+        return self._numbers
 
     def request_slot(self, pool: Pool, trial: Trial | None = None, low: bool = False) -> None:
         """The pool (or trial) is told by ``granted`` when it may start a worker."""

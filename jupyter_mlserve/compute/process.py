@@ -100,9 +100,10 @@ class Worker(FrameProtocol):
         directory: str,
         reaper: Reaper,
         console_limit: int,
-        file_limit: int,
+        file_limit: float,
         token: str,
         keep: bool = False,
+        limit_name: str = "file_limit",
     ) -> None:
         super().__init__()
         self.owner = owner
@@ -128,6 +129,7 @@ class Worker(FrameProtocol):
         self._console = make_console()
         self._console_limit = console_limit
         self._file_limit = file_limit
+        self._limit_name = limit_name
         self._mark = f"{token}-{number}"
         self._exit: Exit | None = None
         self._output = ""
@@ -284,7 +286,7 @@ class Worker(FrameProtocol):
             why = f"made more than {MAX_FILES:,} files"
         else:
             return
-        self.owner.worker_over(self, call, f"{why} (file_limit)")
+        self.owner.worker_over(self, call, f"{why} ({self._limit_name})")
         self.kill()
 
     def _show_place(self) -> None:

@@ -92,7 +92,8 @@ class Session:
     def open(self, number: int) -> None:
         """Start the interpreter and load the objects; then answer the request."""
         self._opener = number
-        self.worker = self.node.new_worker(self, str(self.spec["directory"]))
+        quota = float(self.spec.get("quota") or "inf")
+        self.worker = self.node.new_interpreter(self, str(self.spec["directory"]), quota)
         self._start = asyncio.ensure_future(self._start_worker(self.worker))
 
     async def _start_worker(self, worker: Worker) -> None:

@@ -35,9 +35,13 @@ class SessionCalls:
 
         ``spec``: ``interpreter`` (path), ``directory`` (absolute path of the session's working
         directory; it must be there, and stays there when the session ends), ``workspace`` (list
-        of ``{"name", "path"}``: dill files to load). Status 200: ``{"python": "3.11.7"}``; 400
-        when an object cannot be loaded (``field`` names it) or the interpreter cannot be used:
-        then nothing is left; 429 when there are ``max_sessions``; 409 when it is open already.
+        of ``{"name", "path"}``: dill files to load), ``quota`` (bytes that all files below the
+        directory may have: code that writes more is ended with its interpreter; without it only
+        the size of each is bounded, by ``file_limit``, and their number).
+
+        Status 200: ``{"python": "3.11.7"}``; 400 when an object cannot be loaded (``field`` names
+        it) or the interpreter cannot be used: then nothing is left; 429 when there are
+        ``max_sessions``; 409 when it is open already.
         """
         try:
             await self._connected()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import importlib
 import os
 import sys
@@ -75,10 +76,13 @@ class Workspace:
                 os.unlink(path)
             if isinstance(exc, KeyboardInterrupt):
                 raise
+            too_large = isinstance(exc, OSError) and exc.errno == errno.EFBIG
             raise ObjectFailure(
                 name,
-                f"The object {name!r} could not be stored: {message_of(exc)}. Delete it, or give "
-                "it a name that begins with an underscore: such variables are not stored.",
+                f"The object {name!r} could not be stored: {message_of(exc)}"
+                + (" (file_limit)" if too_large else "")
+                + ". Delete it, or give it a name that begins with an underscore: such variables "
+                "are not stored.",
                 traceback=traceback_of(exc),
             ) from None
 

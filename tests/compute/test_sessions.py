@@ -366,16 +366,17 @@ def test_memory_is_limited(room: Room) -> None:
     assert room.names() == []
 
 
-def test_files_are_limited(room: Room) -> None:
+def test_files_are_limited(room: Room, other: Room) -> None:
     result = room.do("open('a', 'wb').write(bytes(5_000_000))")
     assert "File too large" in result["errorMessage"]
+    other.open(quota=5_000_000)
     code = """
 import time
 for name in 'bcdefg':
     open(name, 'wb').write(bytes(1_000_000))
 time.sleep(60)
 """
-    says(room.driver.run(room.ask(code)), 410, "SessionLost", "file_limit")
+    says(other.driver.run(other.ask(code)), 410, "SessionLost", "session_quota")
 
 
 def test_the_console_is_limited(room: Room) -> None:

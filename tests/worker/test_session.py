@@ -356,7 +356,7 @@ def test_an_object_that_fills_the_disk_leaves_no_file(start: Start, tmp_path: Pa
     small.run("big = b'x' * 1_000_000")
     header, _ = small.ask({"op": "get", "name": "big", "path": str(tmp_path / "big")}, b"")
     assert header["field"] == "big"
-    assert "File too large" in header["message"]
+    assert "File too large (file_limit)" in header["message"]
     assert not (tmp_path / "big").exists()
     assert small.value("r = len(big)") == 1_000_000
 
