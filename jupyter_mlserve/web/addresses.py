@@ -27,7 +27,16 @@ from .services import (
     StatesHandler,
     VersionHandler,
 )
-from .sessions.handlers import SessionHandler, SessionsHandler, SnapshotOfHandler
+from .sessions.execute import CancelHandler, ConsoleHandler, Execution
+from .sessions.execute import HistoryHandler as SessionHistoryHandler
+from .sessions.files import FileHandler, FileUpload
+from .sessions.handlers import (
+    ForceHandler,
+    LoadHandler,
+    SessionHandler,
+    SessionsHandler,
+    SnapshotOfHandler,
+)
 from .sessions.snapshots import SnapshotHandler, SnapshotsHandler
 from .sessions.workspace import ObjectUpload, WorkspaceHandler
 from .status import StatusHandler, UnknownHandler
@@ -62,8 +71,14 @@ HANDLERS: tuple[tuple[str, type[MLServeHandler]], ...] = (
     (rf"{EXECUTION}/{PART}/files/{PART}", RecordFileHandler),
     (r"sessions", SessionsHandler),
     (SESSION, SessionHandler),
+    (rf"{SESSION}/force", ForceHandler),
+    (rf"{SESSION}/history", SessionHistoryHandler),
+    (rf"{SESSION}/console-output", ConsoleHandler),
+    (rf"{SESSION}/cancel", CancelHandler),
     (rf"{SESSION}/workspace", WorkspaceHandler),
+    (rf"{SESSION}/files/(.+?)", FileHandler),
     (rf"{SESSION}/snapshot", SnapshotOfHandler),
+    (rf"{SESSION}/loadsnapshot/{PART}", LoadHandler),
     (r"snapshots", SnapshotsHandler),
     (rf"snapshots/{PART}", SnapshotHandler),
 )
@@ -88,6 +103,8 @@ def rules(node: WebNode, application: Application, base_url: str) -> list[Rule]:
     version = ExchangeTarget(node, application, VersionUpload, "POST", "PATCH")
     batch = ExchangeTarget(node, application, BatchUpload, "POST")
     staged = ExchangeTarget(node, application, ObjectUpload, "POST")
+    file = ExchangeTarget(node, application, FileUpload, "POST")
+    execution = ExchangeTarget(node, application, Execution, "POST")
     document = Target(node, application, DocumentHandler)
     unknown = Target(node, application, UnknownHandler)
     return [
@@ -98,6 +115,8 @@ def rules(node: WebNode, application: Application, base_url: str) -> list[Rule]:
         rule(rf"blobs/{PART}", upload),
         rule(BATCH, batch),
         rule(rf"{SESSION}/workspace/{PART}", staged),
+        rule(rf"{SESSION}/files", file),
+        rule(rf"{SESSION}/execute", execution),
         rule(rf"realtime-{SERVICE}", model),
         rule(rf"realtime-{VERSION}", version),
         Rule(PathMatches(rf"{prefix}(?:/.*)?$"), unknown),

@@ -80,7 +80,9 @@ class Core:
             self.children = Children()
             self.desk = Desk()
             self.runner = BatchRunner(self, settings.batch, node.log)
-            self.sessions = Sessions(settings.data_dir, settings.session, node.policy, node.log)
+            self.sessions = Sessions(
+                settings.data_dir, settings.session, self.compute, node.policy, node.log
+            )
         except BaseException:
             self.catalog.close()
             raise
@@ -155,5 +157,5 @@ class Core:
     def close(self) -> None:
         """After ``stop()``: let go of the stores."""
         self.logins.close()
-        self.sessions.close()
+        self.sessions.remove()
         self.catalog.close()

@@ -25,14 +25,17 @@ _LIMITS = ParseMultipartConfig(max_parts=16, max_part_header_size=8 * 1024)
 _BOUNDARY = re.compile(r"[0-9A-Za-z'()+_,./:=? -]{0,69}[0-9A-Za-z'()+_,./:=?-]\Z")
 
 
-def boundary_of(content_type: str) -> bytes:
-    """The boundary that a Content-Type header announces. Raises InvalidInput if there is none."""
+def boundary_of(content_type: str, what: str = "model", part: str = "model") -> bytes:
+    """The boundary that a Content-Type header announces. Raises InvalidInput if there is none.
+
+    ``what`` should have come as ``part``; for the message.
+    """
     header = Message()
     header["Content-Type"] = content_type.replace("\r", " ").replace("\n", " ")
     if header.get_content_type() != MEDIA_TYPE:
         given = repr(content_type[:80]) if content_type else "no Content-Type"
         raise InvalidInput(
-            f"Send the model as the part 'model' of a {MEDIA_TYPE} body; this one has {given}.",
+            f"Send the {what} as the part {part!r} of a {MEDIA_TYPE} body; this one has {given}.",
             expected=MEDIA_TYPE,
             got=given,
         )

@@ -20,6 +20,7 @@ from tornado.httpclient import HTTPResponse
 Json = dict[str, Any]
 CHILDREN = pytest.StashKey[set[int]]()
 SCORING = re.compile(r"api/[^/]+(/[^/]+)?$")
+EXECUTING = re.compile(r"sessions/[^/]+/execute$")
 ERROR_KEYS = {"code", "message", "exceptionType", "fields", "link"}
 RESULT_KEYS = {
     "success",
@@ -62,13 +63,14 @@ class Reply:
         return json.loads(self.content) if self.content else None
 
 
-def checked(response: HTTPResponse, scoring: bool) -> Reply:
+def checked(response: HTTPResponse, scoring: bool, executing: bool = False) -> Reply:
     """Every failure, wherever it comes from, has the one JSON shape."""
     reply = Reply(response.code, response.headers, response.body or b"")
     if reply.status >= 400 and response.request.method != "HEAD":
         assert reply.headers["Content-Type"].startswith("application/json"), reply
         error = reply.json
-        expected = ERROR_KEYS | (RESULT_KEYS if scoring else set())
+        expected = ERROR_KEYS | (RESULT_KEYS if scoring or executing else set())
+        expected -= {"outputFiles"} if executing else set()
         assert set(error) - {"details"} == expected, error
         assert error["code"] == reply.status
         assert error["message"]
@@ -77,6 +79,9 @@ def checked(response: HTTPResponse, scoring: bool) -> Reply:
             assert error["success"] is False
             assert error["errorMessage"] == error["message"]
             assert error["outputParameters"] == {}
+        if executing:
+            assert (error["success"], error["outputParameters"]) == (False, [])
+            assert error["errorMessage"] == error["message"]
     return reply
 
 
@@ -120,7 +125,10 @@ def http(
             request_timeout=60,
             **options,
         )
-        return checked(response, method == "POST" and bool(SCORING.match(path)))
+        posted = method == "POST"
+        return checked(
+            response, posted and bool(SCORING.match(path)), posted and bool(EXECUTING.match(path))
+        )
 
     return request
 

@@ -57,6 +57,16 @@ ENDPOINTS = [
             ("GET", "/workspace/model"),
             ("DELETE", "/workspace/model"),
             ("POST", "/snapshot"),
+            ("DELETE", "/force"),
+            ("POST", f"/loadsnapshot/{EXECUTION}"),
+            ("POST", "/execute"),
+            ("POST", "/cancel"),
+            ("GET", "/history"),
+            ("GET", "/console-output"),
+            ("GET", "/files"),
+            ("POST", "/files"),
+            ("GET", "/files/a/b.csv"),
+            ("DELETE", "/files/a.csv"),
         )
     ),
     ("GET", "snapshots"),
@@ -398,7 +408,8 @@ class TestAuthorizer:
             reply = await http(method, path, body_for(method))
             assert (reply.status == 403) is not answer, (method, path)
             scoring = method == "POST" and path.startswith("api/")
-            action = "execute" if scoring else actions.get(method, "write")
+            running = scoring or path.endswith(("/execute", "/cancel"))
+            action = "execute" if running else actions.get(method, "write")
             resource = f"jupyter_mlserve:{resources.get(path.split('/')[0], 'status')}"
             expected = (method, f"{jp_base_url}mlserve/{path}", action, resource)
             # A remembered call does not ask again; everything else asks exactly once.

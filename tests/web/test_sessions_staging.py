@@ -284,7 +284,7 @@ class TestLimits:
     @pytest.fixture
     def mlserve_config(self) -> Any:
         return {
-            "session_max_user": 2,
+            "session_user_limit": 2,
             "session_quota": 3_000,
             "max_upload_size": 2_000,
             "snapshot_max": 2,
@@ -324,7 +324,7 @@ class TestLimits:
 
         other = await session()
         third = await http("POST", "sessions", {})
-        too_much(third, 429, "session_max_user")
+        too_much(third, 429, "session_user_limit")
         # Unused for a while, they end by themselves: the one is used, the other is not.
         for _ in range(40):
             await asyncio.sleep(0.05)

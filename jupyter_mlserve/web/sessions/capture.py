@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import secrets
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,6 +12,8 @@ from ...contract.errors import MLServeError, OutOfSpace
 from ...contract.limits import MAX_FILES
 from ...store.snapshots import Item, Snapshot, SnapshotQuota, new_id
 from .folder import files_in, read
+from .interpreter import asked
+from .room import remove_tree
 from .session import PYTHON, Session
 
 if TYPE_CHECKING:
@@ -22,14 +25,18 @@ async def capture(core: Core, session: Session, name: str | None, quota: Snapsho
     """Store a snapshot of the session as it is now; durable when this returns.
 
     Raises OutOfSpace (a quota, too many files), TooBusy (too many snapshots), Conflict (a file
-    was being written).
+    was being written), SessionFailed (a variable cannot be stored: ``field``).
     """
     async with session.lock:
         session.alive()
-        objects = tuple(session.staged.values())
+        staged = tuple(session.staged.values())
+        saved = session.folder / f"saved-{secrets.token_hex(8)}"
+        if session.live:
+            await asyncio.to_thread(saved.mkdir, 0o700)
 
         def store() -> Snapshot:
-            core.blobs.require(item.sha256 for item in objects)
+            core.blobs.require(item.sha256 for item in staged)
+            objects = stored_files(core.blobs, saved, session.quota) if session.live else staged
             files = stored_files(core.blobs, session.files, session.quota)
             snapshot = Snapshot(
                 id=new_id(),
@@ -43,7 +50,13 @@ async def capture(core: Core, session: Session, name: str | None, quota: Snapsho
             core.snapshots.add(snapshot, quota)
             return snapshot
 
-        return await asyncio.to_thread(store)
+        try:
+            if session.live:
+                await asked(core, session, core.compute.save_session(session.id, str(saved)))
+            return await asyncio.to_thread(store)
+        finally:
+            if session.live:
+                await asyncio.to_thread(remove_tree, saved)
 
 
 def stored_files(blobs: Blobs, folder: Path, limit: int) -> tuple[Item, ...]:

@@ -6,6 +6,7 @@ a path below the directory, with ``/`` between its parts.
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from collections.abc import Generator, Iterator
@@ -79,6 +80,11 @@ def open_file(root: Path, name: str) -> Iterator[tuple[int, int]]:
         os.close(handle)
 
 
+def size_of(root: Path) -> int:
+    """Bytes of all files."""
+    return sum(size for _, size in files_in(root))
+
+
 def read(root: Path, name: str) -> Generator[bytes, None, None]:
     """The bytes of a file, as many as it had at first. Raises NotFound, Conflict."""
     with open_file(root, name) as (handle, size):
@@ -107,12 +113,30 @@ def remove(root: Path, name: str) -> None:
 
 
 def place(root: Path, staged: Path, name: str) -> None:
-    """Move a file in, in place of one of that name. Raises Conflict if a folder is there."""
+    """Move a file in, in place of one of that name; folders above it are made.
+
+    Raises Conflict if a folder is there, or a file where a folder should be.
+    """
+    *parts, last = name.split("/")
     with disk_errors(root), _opened(root) as top:
+        folder = os.dup(top)
         try:
-            os.rename(staged, name, dst_dir_fd=top)  # in place of a link, not where it leads
-        except (IsADirectoryError, NotADirectoryError):
-            raise Conflict(f"There is a folder named {name!r} in the working directory.") from None
+            for part in parts:
+                with suppress(FileExistsError):
+                    os.mkdir(part, 0o700, dir_fd=folder)
+                below = os.open(part, _FOLDER, dir_fd=folder)
+                os.close(folder)
+                folder = below
+            os.rename(staged, last, dst_dir_fd=folder)  # in place of a link, not where it leads
+        except OSError as exc:
+            if exc.errno not in (errno.EISDIR, errno.ENOTDIR, errno.ELOOP, errno.EEXIST):
+                raise
+            raise Conflict(
+                f"The file {name!r} cannot be put into the working directory: of that name, or of "
+                "a folder in it, there is something else."
+            ) from None
+        finally:
+            os.close(folder)
 
 
 def no_file(name: str) -> NotFound:

@@ -9,6 +9,7 @@ from ...store.snapshots import SnapshotQuota
 from ..base import SESSIONS, allowed
 from .base import SessionBase
 from .capture import capture
+from .loading import load
 from .session import PYTHON, Session
 
 KEYS = ("name", "snapshotId", "runtimeType")
@@ -39,7 +40,11 @@ class SessionsHandler(SessionBase):
         snapshot = None if wanted is None else await self.snapshot(wanted)
         session = await self.node.core.sessions.create(self.principal, title)
         if snapshot is not None:
-            session.staged = {item.name: item for item in snapshot.objects}
+            try:
+                await load(self.node.core, session, snapshot)
+            except BaseException:
+                await self.node.core.sessions.end(session, "its snapshot could not be loaded")
+                raise
         self.log.info("%s created the session %s", session.owner, session.id)
         self.reply({"sessionId": session.id}, 201)
 
@@ -49,9 +54,30 @@ class SessionHandler(SessionBase):
 
     @allowed("write", SESSIONS)
     async def delete(self, id: str) -> None:
-        """Close it: its objects and files are gone. Snapshots of it stay."""
-        await self.node.core.sessions.end(self.session(id), "it was closed")
+        """Close it, if it does nothing just now: its objects and files are gone. Snapshots stay."""
+        await self.node.core.sessions.close(self.session(id), force=False)
         self.reply("Session closed.")
+
+
+class ForceHandler(SessionBase):
+    """``sessions/{id}/force``"""
+
+    @allowed("write", SESSIONS)
+    async def delete(self, id: str) -> None:
+        """Close it, whatever it does."""
+        await self.node.core.sessions.close(self.session(id), force=True)
+        self.reply("Session closed.")
+
+
+class LoadHandler(SessionBase):
+    """``sessions/{id}/loadsnapshot/{snapshotId}``"""
+
+    @allowed("write", SESSIONS)
+    async def post(self, id: str, snapshot_id: str) -> None:
+        """Load objects and files of a snapshot; what has the same name is replaced."""
+        with self.session(id).using() as session:
+            await load(self.node.core, session, await self.snapshot(snapshot_id))
+        self.reply("Snapshot loaded.")
 
 
 class SnapshotOfHandler(SessionBase):

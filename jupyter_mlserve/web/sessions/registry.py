@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Coroutine
 from logging import Logger
 from pathlib import Path
+from typing import Any
 
 from ...access.policy import Policy
 from ...access.principal import Principal
+from ...compute.client import ComputeNode
 from ...contract.errors import NotFound, SessionEnded, TooBusy, Unavailable
+from ..answers import error_of
 from .ids import is_ours, load_key, new_id
 from .room import Room
 from .session import Session
@@ -22,9 +26,15 @@ class Sessions:
     """One per web node, as ``core.sessions``; used from its event loop only."""
 
     def __init__(
-        self, data_dir: Path, settings: SessionSettings, policy: Policy, log: Logger
+        self,
+        data_dir: Path,
+        settings: SessionSettings,
+        compute: ComputeNode,
+        policy: Policy,
+        log: Logger,
     ) -> None:
         self._settings = settings
+        self._compute = compute
         self._policy = policy
         self._log = log
         self._key = load_key(data_dir / "session_ids.key")
@@ -54,18 +64,18 @@ class Sessions:
     def _admit(self, owner: str) -> None:
         owners = [session.owner for session in self._sessions.values()] + self._making
         own, settings = owners.count(owner), self._settings
-        if own >= settings.session_max_user:
+        if own >= settings.session_user_limit:
             raise TooBusy(
                 f"You have {own} sessions on this server, the most that one user may have "
-                "(session_max_user). Close some (DELETE sessions/{id}), or wait until those that "
+                "(session_user_limit). Close some (DELETE sessions/{id}), or wait until those that "
                 "are not used end.",
-                limit=settings.session_max_user,
+                limit=settings.session_user_limit,
             )
-        if len(owners) >= settings.session_max:
+        if len(owners) >= settings.session_limit:
             raise TooBusy(
-                "There are as many sessions on this server as it may have (session_max). Try "
+                "There are as many sessions on this server as it may have (session_limit). Try "
                 "again later, or have the limit raised.",
-                limit=settings.session_max,
+                limit=settings.session_limit,
                 retry_after=30.0,
             )
 
@@ -97,22 +107,39 @@ class Sessions:
 
     # -- the end ------------------------------------------------------------------------------
 
+    async def close(self, session: Session, *, force: bool) -> None:
+        """End a session whose user does not need it any more.
+
+        Raises Conflict when its interpreter has something to do, unless ``force``.
+        """
+        if session.live and not force:
+            reply = await self._compute.close_session(session.id, False)
+            if reply.status != 200:
+                raise error_of(reply)
+        await self.end(session, "it was closed")
+
     async def end(self, session: Session, why: str) -> None:
-        """End a session now; what it staged is gone when this returns. May be repeated."""
-        if not session.ended:
-            session.ended = why
-            del self._sessions[session.id]
-            self._log.info("session %s of %s ended: %s", session.id, session.owner, why)
-            task = asyncio.get_running_loop().create_task(self._clear(session))
-            self._ending.add(task)
-            task.add_done_callback(self._ending.discard)
-            # A client that goes away must not leave it half ended.
-            await asyncio.shield(task)
+        """End a session, whatever it does; all of it is gone when this returns. May be repeated."""
+        if session.ended:
+            return
+        session.ended = why
+        self._sessions.pop(session.id, None)
+        self._log.info("session %s of %s ended: %s", session.id, session.owner, why)
+        # A client that goes away must not leave it half ended.
+        await asyncio.shield(self._keep(self._clear(session)))
 
     async def _clear(self, session: Session) -> None:
+        if session.started:
+            await self._compute.close_session(session.id, True)
         async with session.lock:
             session.staged.clear()
         await asyncio.to_thread(self._room.remove, session.id)
+
+    def _keep(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        task = asyncio.get_running_loop().create_task(work)
+        self._ending.add(task)
+        task.add_done_callback(self._ending.discard)
+        return task
 
     def _watch(self) -> None:
         if self._timer is None and self._sessions and not self._stopped:
@@ -124,15 +151,11 @@ class Sessions:
         limit = self._settings.session_idle_timeout
         for session in list(self._sessions.values()):
             if session.idle >= limit:
-                task = asyncio.get_running_loop().create_task(
-                    self.end(session, f"nobody used it for {limit:g} seconds")
-                )
-                self._ending.add(task)
-                task.add_done_callback(self._ending.discard)
+                self._keep(self.end(session, f"nobody used it for {limit:g} seconds"))
         self._watch()
 
     async def stop(self) -> None:
-        """End all of them; the server is being stopped."""
+        """End all of them; the server is being stopped, and so is the compute node."""
         self._stopped = True
         if self._timer is not None:
             self._timer.cancel()
@@ -141,6 +164,6 @@ class Sessions:
         self._sessions.clear()
         await asyncio.gather(*self._ending, return_exceptions=True)
 
-    def close(self) -> None:
-        """After ``stop``: remove their folders."""
+    def remove(self) -> None:
+        """After ``stop``, when no interpreter runs any more: remove their folders."""
         self._room.close()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -16,10 +17,28 @@ from ...store.snapshots import Item
 PYTHON = "Python"
 
 
+# Of what was run, this much is remembered.
+MAX_HISTORY, MAX_HISTORY_TEXT = 1_000, 16 * 1024**2
+
+
+class History:
+    """The code that was run, oldest first; when it is too much, only the last of it."""
+
+    def __init__(self) -> None:
+        self.entries: deque[str] = deque()
+        self._length = 0
+
+    def add(self, code: str) -> None:
+        self.entries.append(code)
+        self._length += len(code)
+        while len(self.entries) > MAX_HISTORY or self._length > MAX_HISTORY_TEXT:
+            self._length -= len(self.entries.popleft())
+
+
 @dataclass
 class Session:
-    """Used from the event loop only. ``lock`` is held while its workspace changes, and while a
-    snapshot is taken."""
+    """Used from the event loop only. ``lock`` is held while what is staged changes, while the
+    interpreter is started, and while a snapshot is taken or loaded."""
 
     id: str
     name: str | None
@@ -29,6 +48,9 @@ class Session:
     staged: dict[str, Item] = field(default_factory=dict)
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
     ended: str = ""  # why, once it has
+    started: bool = False  # it has, or had, or may be about to have an interpreter
+    live: bool = False  # it has an interpreter, which then has its objects
+    history: History = field(default_factory=lambda: History())
     _using: int = 0
     _used: float = field(default_factory=time.monotonic)
 

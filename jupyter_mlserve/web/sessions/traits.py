@@ -16,14 +16,17 @@ _session = SessionSettings()
 class SessionTraits(HasTraits):
     """Each field of SessionSettings."""
 
-    session_max = Int(
-        _session.session_max,
+    session_limit = Int(
+        _session.session_limit,
         min=1,
         config=True,
-        help=_i18n("Most sessions of all users together (429)."),
+        help=_i18n(
+            """Most sessions of all users together, with or without an interpreter (429); they
+            have none before the first code runs."""
+        ),
     )
-    session_max_user = Int(
-        _session.session_max_user,
+    session_user_limit = Int(
+        _session.session_user_limit,
         min=1,
         config=True,
         help=_i18n("Most sessions of one user (429)."),

@@ -1,12 +1,14 @@
 """``sessions/{id}/workspace``: the objects of a session, as bytes that nobody here looks into.
 
-An object that waits in a session is a blob already: so a snapshot, and a service published from
-it, only name it, and nothing is copied.
+Before the session has an interpreter they wait here; then they are its variables. One that waits
+is a blob already: so a snapshot, and a service published from it, only name it, and nothing is
+copied.
 """
 
 from __future__ import annotations
 
 import asyncio
+import secrets
 from collections.abc import Awaitable
 
 from ...contract.errors import InvalidInput, MLServeError
@@ -18,7 +20,8 @@ from ..errors import Answer, dump, too_large
 from ..refusal import declared_length
 from ..sending import attachment, in_threads
 from .base import SessionBase
-from .folder import read_path
+from .folder import read, read_path
+from .interpreter import asked, names
 
 MEDIA_TYPE = "application/octet-stream"
 
@@ -30,7 +33,8 @@ class WorkspaceHandler(SessionBase):
     async def get(self, id: str) -> None:
         """Their names."""
         with self.session(id).using() as session:
-            self.reply(sorted(session.staged))
+            found = await names(self.node.core, session) if session.live else session.staged
+        self.reply(sorted(found))
 
 
 class ObjectHandler(SessionBase):
@@ -45,18 +49,34 @@ class ObjectHandler(SessionBase):
     @allowed("read", SESSIONS)
     async def get(self, id: str, name: str) -> None:
         """The object as it was sent: what dill, or another pickler, made of it."""
+        core = self.node.core
+        check_variable(name)
         with self.session(id).using() as session:
-            item = session.staged_item(name)
-            path = await asyncio.to_thread(self.node.core.blobs.path, item.sha256)
-            self.set_header("Content-Type", MEDIA_TYPE)
-            self.set_header("Content-Disposition", attachment(f"{name}.dill"))
-            await self.send(in_threads(read_path(path)))
+            saved = session.folder / f"object-{secrets.token_hex(8)}"
+            try:
+                if session.live:
+                    await asked(
+                        core, session, core.compute.get_object(session.id, name, str(saved))
+                    )
+                    pieces = read(session.folder, saved.name)
+                else:
+                    item = session.staged_item(name)
+                    pieces = read_path(await asyncio.to_thread(core.blobs.path, item.sha256))
+                self.set_header("Content-Type", MEDIA_TYPE)
+                self.set_header("Content-Disposition", attachment(f"{name}.dill"))
+                await self.send(in_threads(pieces))
+            finally:
+                await asyncio.to_thread(saved.unlink, missing_ok=True)
 
     @allowed("write", SESSIONS)
     async def delete(self, id: str, name: str) -> None:
         """Remove it from the session."""
+        core = self.node.core
+        check_variable(name)
         with self.session(id).using() as session:
-            async with session.lock:
+            if session.live:
+                await asked(core, session, core.compute.delete_object(session.id, name))
+            else:
                 session.staged_item(name)
                 del session.staged[name]
         self.reply(f"Object {name} deleted.")
@@ -110,7 +130,12 @@ class ObjectUpload(BlobUpload):
             await asyncio.to_thread(self._commit, writer)
             async with session.lock:
                 session.alive()
-                if writer.size > session.room(name):  # others came in the meantime
-                    raise session.no_room()
-                session.staged[name] = Item(name, writer.sha, writer.size)
+                if not session.live:
+                    if writer.size > session.room(name):  # others came in the meantime
+                        raise session.no_room()
+                    session.staged[name] = Item(name, writer.sha, writer.size)
+            if session.live:
+                core = self.node.core
+                path = str(await asyncio.to_thread(core.blobs.path, writer.sha))
+                await asked(core, session, core.compute.set_object(session.id, name, path))
         return Answer(200, dump({"name": name, "size": writer.size}))
