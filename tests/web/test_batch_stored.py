@@ -37,7 +37,7 @@ async def test_results_are_the_longest_answered_prefix(http: Any, stored: Any) -
     for spelling in ("showPartialResults=true", "showPartialResult=True", "showPartialResult=1"):
         status = (await http("GET", f"{batch.path}?{spelling}")).json
         assert [each["outputParameters"]["y"] for each in status["batchExecutionResults"]] == [0, 1]
-        assert status["completedItemCount"] == 4
+        assert status["completedItemCount"] == 2  # as many as there are results to read
     status = (await http("GET", f"{batch.path}?showPartialResults=false")).json
     assert "batchExecutionResults" not in status
     batch.add(2, [result(2), {"success": False, "errorMessage": "no"}], failed=1)

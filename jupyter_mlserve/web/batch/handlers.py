@@ -44,8 +44,8 @@ class ExecutionHandler(BatchHandler):
     async def get(self, name: str, version: str, id: str) -> None:
         """Where it stands, and its results.
 
-        All results at the end; the first ones before, if ``showPartialResults``; none if
-        ``results=false``.
+        All results at the end; the first ones before, if ``showPartialResults``, and then only
+        these count as completed; none if ``results=false``.
         """
         query = self.request.query_arguments
         early, wanted = partial(query), flag(query, "results")
@@ -56,6 +56,8 @@ class ExecutionHandler(BatchHandler):
             self.reply(status)
             return
         stop = await answered(self.node.core, execution)
+        # Programs of the published contract read as many results as this says.
+        status["completedItemCount"] = stop
         self.set_header("Content-Type", "application/json")
         await self.send(self._whole(status, execution, stop))
 
