@@ -14,7 +14,7 @@ from ._version import __version__
 if TYPE_CHECKING:
     from .client.batch import Batch
     from .client.batch_response import BatchResponse
-    from .client.deploy import DeployClient
+    from .client.deploy import DeployClient, MLServer
     from .client.response import ServiceResponse
     from .client.service import Service
     from .contract.errors import MLServeError
@@ -30,6 +30,7 @@ __all__ = [
     "FeaturizeImage",
     "LoadImage",
     "MLServeError",
+    "MLServer",
     "ResizeImage",
     "Sentiment",
     "Service",
@@ -46,6 +47,7 @@ _LAZY = {
     "FeaturizeImage": ".notebook.transforms.images",
     "LoadImage": ".notebook.transforms.images",
     "MLServeError": ".contract.errors",
+    "MLServer": ".client.deploy",
     "ResizeImage": ".notebook.transforms.images",
     "Sentiment": ".notebook.transforms.text",
     "Service": ".client.service",

@@ -62,7 +62,11 @@ def test_mtcars_is_the_data_set_of_r() -> None:
     assert cars.mean(numeric_only=True).to_dict() == pytest.approx(means, abs=1e-12)
 
 
-@pytest.mark.parametrize("name", [path.name for path in sorted(NOTEBOOKS.glob("*.ipynb"))])
+# One needs a client that few people have installed, so it shows what it gives: its own test.
+BARE = sorted(path.name for path in NOTEBOOKS.glob("*.ipynb") if path.name != "migrate.ipynb")
+
+
+@pytest.mark.parametrize("name", BARE)
 def test_notebooks_are_stored_without_outputs(name: str) -> None:
     notebook = nbformat.read(NOTEBOOKS / name, as_version=4)
     nbformat.validate(notebook)
