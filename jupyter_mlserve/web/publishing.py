@@ -22,7 +22,6 @@ from ..contract.definition import Definition
 from ..contract.errors import (
     BlobMissing,
     BundleCorrupt,
-    Conflict,
     Gone,
     InvalidDefinition,
     NotFound,
@@ -393,7 +392,7 @@ class Publisher:
     def _earlier(self, current: State, number: int | None) -> State:
         name, version = current.name, current.version
         if number is None:
-            number = self._number_before(current)
+            return self._catalog.previous(name, version)
         for state in self._catalog.states(name, version):
             if state.number == number:
                 return state
@@ -401,16 +400,4 @@ class Publisher:
             f"Version {version!r} of service {name!r} has no state {number}. "
             "GET .../states lists those there are.",
             field="state",
-        )
-
-    def _number_before(self, current: State) -> int:
-        """The state that was live before the current one became so."""
-        for event in reversed(self._catalog.history(current.name, current.version)):
-            if event.action == "delete":
-                break
-            if event.state_id != current.id:
-                return event.number
-        raise Conflict(
-            f"Version {current.version!r} of service {current.name!r} was never updated, so there "
-            "is no earlier state to go back to."
         )

@@ -372,6 +372,43 @@ class TestNamedUsers:
         # Records are refused before they come, if one does not get in at all.
         assert (await http("POST", path, [{"x": 1}], token="eve-token")).status == 401
 
+    async def test_a_session_and_a_snapshot_belong_to_who_made_them(self, http: Any) -> None:
+        """To nobody else, whoever that is; and nobody learns which there are."""
+        alice, bob = {"token": "alice-token"}, {"token": "bob-token"}
+        id = (await http("POST", "sessions", {"name": "Hers"}, **alice)).json["sessionId"]
+        path = f"sessions/{id}"
+        assert (await http("POST", f"{path}/workspace/x", b"\x80\x03K\x05.", **alice)).status == 200
+        kept = (await http("POST", f"{path}/snapshot", {}, **alice)).json["snapshotId"]
+        for listed in ("sessions", "snapshots"):
+            assert len((await http("GET", listed, **alice)).json) == 1
+            assert (await http("GET", listed, **bob)).json == []
+        foreign = [(path, id), (f"snapshots/{kept}", kept)]
+        closed = (await http("POST", "sessions", {}, **alice)).json["sessionId"]
+        assert (await http("DELETE", f"sessions/{closed}", **alice)).status == 200
+        assert (await http("GET", f"sessions/{closed}/history", **alice)).status == 410
+        foreign.append((f"sessions/{closed}", closed))
+        for method, address in ENDPOINTS:
+            for own, secret in foreign:
+                kind = own.split("/")[0]
+                if not address.startswith(f"{kind}/"):
+                    continue
+                sent = body_for(method)
+                unknown = await http(method, address, sent, **bob)
+                refused = await http(method, address.replace(EXECUTION, secret, 1), sent, **bob)
+                assert (refused.status, unknown.status) == (404, 404), (method, address)
+                assert refused.content.replace(secret.encode(), b"") == (
+                    unknown.content.replace(EXECUTION.encode(), b"")
+                )
+        mine = (await http("POST", "sessions", {}, **bob)).json["sessionId"]
+        for body, address in (
+            ({"snapshotId": kept}, "sessions"),
+            ({"snapshotId": kept, **definition()}, "services/His/1"),
+            (None, f"sessions/{mine}/loadsnapshot/{kept}"),
+        ):
+            refused = await http("POST", address, body, **bob)
+            assert (refused.status, refused.json["fields"]) == (404, "snapshotId"), address
+        assert (await http("GET", f"{path}/workspace", **alice)).json == ["x"]
+
 
 class Recorder(Authorizer):
     asked: ClassVar[list[tuple[str, str, str, str]]] = []

@@ -173,6 +173,29 @@ async def test_files_up_and_down(session: Any, node: Any) -> None:
         assert (gone.status, gone.json["fields"]) == (404, "fileName")
 
 
+class TestSizes:
+    @pytest.fixture
+    def mlserve_config(self) -> Any:
+        return {"session_quota": 3_000, "max_upload_size": 2_000}
+
+    async def test_files_have_limits(self, session: Any) -> None:
+        one = await session()
+        large = await one.send("a", b"a" * 2_001)
+        assert (large.status, large.json["exceptionType"]) == (413, "TooLarge")
+        assert "max_upload_size" in large.json["message"]
+        huge = await one.send("a", b"a" * 100_000)
+        assert huge.status == 413
+        assert (await one.send("a", b"a" * 2_000)).status == 201
+        full = await one.send("b", b"a" * 1_001)
+        assert (full.status, full.json["exceptionType"]) == (507, "OutOfSpace")
+        assert "session_quota" in full.json["message"]
+        # Two that would fit, but not together.
+        both = await asyncio.gather(one.send("c", b"a" * 800), one.send("d", b"a" * 800))
+        assert sorted(reply.status for reply in both) == [201, 507]
+        assert (await one.ask("DELETE", "/files/a")).status == 200
+        assert (await one.send("b", b"a" * 1_001)).status == 201
+
+
 async def test_what_code_left_in_the_directory_is_not_followed(
     session: Any, node: Any, tmp_path: Any
 ) -> None:
@@ -227,7 +250,12 @@ async def test_what_code_left_in_the_directory_is_not_followed(
 class TestEnds:
     @pytest.fixture
     def mlserve_config(self) -> Any:
-        return {"session_grace": 2.0, "session_timeout": 1.0, "max_sessions": 2}
+        return {
+            "session_grace": 2.0,
+            "session_timeout": 1.0,
+            "max_sessions": 2,
+            "session_quota": 2 * 1024**2,
+        }
 
     async def test_wanted(self, session: Any, node: Any) -> None:
         one = await session()
@@ -274,6 +302,15 @@ class TestEnds:
         assert (died.status, died.json["exceptionType"]) == (410, "SessionLost")
         assert (await one.ask("GET", "/workspace")).json["exceptionType"] == "SessionEnded"
         assert (await three.run("x = 1")).status == 200, "there is room now"
+
+        greedy = await three.run(
+            "for n in range(1000):\n    open(f'{n}', 'wb').write(bytes(10**5))\n"
+            "import time; time.sleep(30)"
+        )
+        assert (greedy.status, greedy.json["exceptionType"]) == (410, "SessionLost")
+        assert "session_quota" in greedy.json["message"]
+        three = await session()
+        assert (await three.run("x = 1")).status == 200
 
         # Killed from outside, while nobody asks for anything.
         for each in list((await node.core.compute.status())["sessions"]):

@@ -6,6 +6,7 @@ import asyncio
 import hashlib
 import io
 import json
+import os
 import pickle
 import uuid
 import zipfile
@@ -218,7 +219,12 @@ async def test_snapshots_of_a_user(http: Any, session: Any, snapshot: Any, node:
     assert made.status == 201, made.json
     assert (await http("POST", "api/Even/1", {"x": 1})).json["outputParameters"] == {"y": 10.0}
 
+    stored = node.core.blobs.path(hashlib.sha256(b"more").hexdigest())
+    os.utime(stored, (0, 0))
     assert (await http("DELETE", f"snapshots/{kept}")).status == 200
+    while node.core._collecting:
+        await asyncio.sleep(0.01)
+    assert stored.exists(), "somebody may be publishing from it just now"
     for method in ("GET", "DELETE"):
         assert (await http(method, f"snapshots/{kept}")).status == 404
     unknown = await http("POST", "services/Tx/1", {"snapshotId": kept, **definition()})

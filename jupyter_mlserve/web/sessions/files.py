@@ -66,6 +66,7 @@ class FileUpload(Exchange):
     handler_class: type[MLServeHandler] = FilesHandler
 
     _incoming: Incoming | None = None
+    _counted = 0  # bytes that the session counts as coming, while they are
 
     async def begin(self) -> None:
         assert self.identity is not None
@@ -86,6 +87,11 @@ class FileUpload(Exchange):
 
     def receive(self, chunk: bytes) -> Awaitable[None] | None:
         self._session.touch()
+        self._session.coming += len(chunk)
+        self._counted += len(chunk)
+        if self._session.coming > self._room + MAX_REST:
+            self.refuse(self._session.no_room())
+            return None
         self._pieces += chunk
         return self._write() if len(self._pieces) >= PIECE else None
 
@@ -99,9 +105,6 @@ class FileUpload(Exchange):
     def _store(self, pieces: bytes) -> None:
         self._session.alive()
         self._form.write(pieces)
-        assert self._incoming is not None or self.gone
-        if self._incoming is not None and self._incoming.size > self._room:
-            raise self._session.no_room()
 
     async def respond(self) -> Answer:
         incoming, session = self._incoming, self._session
@@ -113,18 +116,31 @@ class FileUpload(Exchange):
                 if incoming.size > self.node.settings.max_upload_size:
                     raise self.too_large()
                 incoming.close()
-                await asyncio.to_thread(place, session.files, incoming.path, name)
+                await asyncio.to_thread(self._place, incoming, name)
         finally:
+            self._forget()
             self._incoming = None
             await asyncio.to_thread(incoming.discard)
         return Answer(201, dump({"name": name, "size": incoming.size}))
+
+    def _place(self, incoming: Incoming, name: str) -> None:
+        # Others came in the meantime, or code wrote files.
+        if size_of(self._session.files) + incoming.size > self._session.quota:
+            raise self._session.no_room()
+        place(self._session.files, incoming.path, name)
 
     def record(self, answer: Answer) -> None:
         super().record(answer)
         if self.identity is not None:
             self.settings["api_last_activity"] = datetime.now(timezone.utc)
 
+    def _forget(self) -> None:
+        counted, self._counted = self._counted, 0
+        if counted:
+            self._session.coming -= counted
+
     def abandon(self) -> None:
+        self._forget()
         incoming, self._incoming = self._incoming, None
         self._pieces = bytearray()
         if incoming is not None:

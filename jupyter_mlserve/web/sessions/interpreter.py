@@ -46,6 +46,7 @@ def _spec(core: Core, session: Session) -> dict[str, Any]:
     return {
         "interpreter": sys.executable,
         "directory": str(session.files),
+        "quota": session.quota,
         "workspace": [
             {"name": item.name, "path": str(core.blobs.path(item.sha256))}
             for item in session.staged.values()

@@ -50,6 +50,7 @@ class Session:
     ended: str = ""  # why, once it has
     started: bool = False  # it has, or had, or may be about to have an interpreter
     live: bool = False  # it has an interpreter, which then has its objects
+    coming: int = 0  # bytes of uploads in progress
     history: History = field(default_factory=lambda: History())
     _using: int = 0
     _used: float = field(default_factory=time.monotonic)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 from collections.abc import Awaitable
+from typing import TYPE_CHECKING
 
 from ...contract.errors import InvalidInput, MLServeError
 from ...contract.names import check_variable
@@ -22,6 +23,10 @@ from ..sending import attachment, in_threads
 from .base import SessionBase
 from .folder import read, read_path
 from .interpreter import asked, names
+
+if TYPE_CHECKING:
+    from ...store.writer import BlobWriter
+    from .session import Session
 
 MEDIA_TYPE = "application/octet-stream"
 
@@ -87,6 +92,8 @@ class ObjectUpload(BlobUpload):
 
     handler_class = ObjectHandler
 
+    _counted = 0  # bytes that the session counts as coming, while they are
+
     async def begin(self) -> None:
         assert self.identity is not None
         id, name = self.path_args
@@ -111,7 +118,9 @@ class ObjectUpload(BlobUpload):
 
     def receive(self, chunk: bytes) -> Awaitable[None] | None:
         self._session.touch()
-        if self._session.ended or self.received > self._room:
+        self._session.coming += len(chunk)
+        self._counted += len(chunk)
+        if self._session.ended or self._session.coming > self._room:
             self.refuse(self._problem())
             return None
         return super().receive(chunk)
@@ -126,6 +135,13 @@ class ObjectUpload(BlobUpload):
     async def respond(self) -> Answer:
         writer, session, name = self._writer, self._session, self.path_args[1]
         assert writer is not None
+        try:
+            await self._keep(session, name, writer)
+        finally:
+            self._forget()
+        return Answer(200, dump({"name": name, "size": writer.size}))
+
+    async def _keep(self, session: Session, name: str, writer: BlobWriter) -> None:
         with session.using():
             await asyncio.to_thread(self._commit, writer)
             async with session.lock:
@@ -138,4 +154,12 @@ class ObjectUpload(BlobUpload):
                 core = self.node.core
                 path = str(await asyncio.to_thread(core.blobs.path, writer.sha))
                 await asked(core, session, core.compute.set_object(session.id, name, path))
-        return Answer(200, dump({"name": name, "size": writer.size}))
+
+    def abandon(self) -> None:
+        self._forget()
+        super().abandon()
+
+    def _forget(self) -> None:
+        counted, self._counted = self._counted, 0
+        if counted:
+            self._session.coming -= counted
