@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import importlib
+import io
 import os
 import sys
 import types
@@ -70,7 +71,8 @@ class Workspace:
             value = _Import(value.__name__)  # dill copies those that are not installed
         try:
             with open(path, "wb") as file:
-                dill.dump(value, file)
+                # Else the pickle of a file that was open for writing empties it when it is loaded.
+                dill.dump(value, file, fmode=dill.CONTENTS_FMODE)
         except BaseException as exc:
             if os.path.exists(path):
                 os.unlink(path)
@@ -87,8 +89,11 @@ class Workspace:
             ) from None
 
     def save(self, folder: str) -> List[str]:
-        """Store every object in a file of its name; returns the names. Raises ObjectFailure."""
-        names = self.names()
+        """Store every object in a file of its name; returns the names. Raises ObjectFailure.
+
+        Files that are or were open are left out: what they hold is in the working directory.
+        """
+        names = [name for name in self.names() if not isinstance(self._ns[name], io.IOBase)]
         for name in names:
             self.store(name, os.path.join(folder, name))
         return names

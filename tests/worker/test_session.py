@@ -340,6 +340,21 @@ shape = Shape()
     assert other.value("r = local.f()") == 6  # a module is imported anew, not copied
 
 
+def test_loading_objects_harms_no_file(start: Start, tmp_path: Path) -> None:
+    """dill's pickle of a file that was open for writing makes it anew, empty."""
+    folder, wrote, other = tmp_path / "saved", start(), start()
+    folder.mkdir()
+    wrote.run("with open('out.csv', 'w') as f: _ = f.write('1')\nholder = [f]")
+    header, body = wrote.ask({"op": "save", "folder": str(folder)}, b"")
+    assert header["status"] == 200, header
+    assert "f" not in json.loads(body)["objects"]
+    (other.directory / "out.csv").write_text("1")
+    sent = {"op": "set", "name": "holder", "path": str(folder / "holder")}
+    assert other.ask(sent, b"")[0]["status"] == 200
+    assert other.value("r = holder[0].closed")
+    assert (other.directory / "out.csv").read_text() == "1"
+
+
 @pytest.mark.parametrize("name", ["", "a b", "../x", "__import__", "if", "x" * 300])
 def test_names_that_are_none(console: Console, tmp_path: Path, name: str) -> None:
     for op in ("get", "delete"):
