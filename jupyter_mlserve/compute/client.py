@@ -17,10 +17,11 @@ import shutil
 import socket
 import time
 from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
-from ..contract.errors import ComputeLost, TooBusy
+from ..contract.errors import ComputeLost, MLServeError, TooBusy
 from ..worker.frames import dump_header
 from .block import Block
 from .config import ComputeConfig
@@ -35,6 +36,7 @@ __all__ = ["Block", "ComputeConfig", "ComputeNode", "Reply"]
 SpecSource = Callable[[], Spec | Awaitable[Spec]]
 
 _START_TIMEOUT = 30.0
+_LOOK = 0.05  # seconds between looks at workers that load
 _STABLE = 60.0  # a node that lived so long starts with a clean record
 _BACKOFF = (0.0, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0)  # before the nth start in a row
 
@@ -46,9 +48,21 @@ class NodeConfig(Protocol):
     def max_pending(self) -> int: ...
 
     @property
+    def load_timeout(self) -> float: ...
+
+    @property
     def work_dir(self) -> str: ...
 
     def to_dict(self) -> dict[str, Any]: ...
+
+
+@dataclass(frozen=True)
+class Dedicated:
+    """A pool of its own for a state; ``maximum`` 0: as many workers as a version may have."""
+
+    initial: int
+    maximum: int
+    spec: SpecSource
 
 
 class ComputeNode(SessionCalls):
@@ -78,6 +92,8 @@ class ComputeNode(SessionCalls):
         self._failures = 0
         self._not_before = 0.0
         self._pending_bytes = 0
+        self._dedicated: dict[str, Dedicated] = {}
+        self._warming: set[asyncio.Task[None]] = set()
         self._burials: set[asyncio.Task[None]] = set()
         self._revival: asyncio.TimerHandle | None = None
         self._stopped = False
@@ -104,8 +120,8 @@ class ComputeNode(SessionCalls):
         if connection is not None:
             connection.ending = True
             connection.close()
-        while self._burials or self._connection is not None:
-            await asyncio.gather(*self._burials)
+        while self._burials or self._warming or self._connection is not None:
+            await asyncio.gather(*self._burials, *self._warming)
             await asyncio.sleep(0)
 
     async def call(
@@ -147,7 +163,7 @@ class ComputeNode(SessionCalls):
                     found = spec()
                     if inspect.isawaitable(found):
                         found = await found
-                    connection.define(state_id, found)
+                    self._define(connection, state_id, found)
                 reply = await connection.ask(connection.call_header(state_id, media, block), body)
                 if reply.status != UNKNOWN_STATE:
                     return reply
@@ -191,10 +207,77 @@ class ComputeNode(SessionCalls):
             connection.defined.pop(state_id, None)
         return reply
 
-    async def define(self, state_id: str, spec: Spec) -> None:
-        """Tell the node of a state before its first call; a pool of its own is started at once."""
-        connection = await self._connected()
+    async def dedicate(self, state_id: str, initial: int, maximum: int, spec: SpecSource) -> None:
+        """Give the state a pool of its own, of these sizes, or change its sizes.
+
+        ``initial`` workers are started at once, also after each restart of the node, and nobody
+        need call for that. ``maximum`` 0: as many as a version may have. Holds until ``release`` or
+        ``retire``. Raises what ``spec`` raises, and ComputeLost (then it is done later).
+        """
+        self._dedicated[state_id] = Dedicated(initial, maximum, spec)
+        try:
+            await self._size(await self._connected(), state_id)
+        except ComputeLost:
+            self._plan_revival()
+            raise
+
+    async def warmed(self, state_id: str, workers: int) -> None:
+        """Wait until so many workers of a state are loaded, or none is being loaded any more.
+
+        No longer than a version may take to load.
+        """
+        end = time.monotonic() + self.config.load_timeout
+        while time.monotonic() < end:
+            found = [p for p in (await self.status())["pools"] if p["state"] == state_id]
+            if not any(p["ready"] < workers and p["starting"] for p in found):
+                return
+            await asyncio.sleep(_LOOK)
+
+    async def release(self, state_id: str) -> None:
+        """Let the state share workers with the others again; calls in flight are not disturbed."""
+        if self._dedicated.pop(state_id, None) is None:
+            return
+        connection = self._connection
+        if connection is not None and connection.ready and state_id in connection.defined:
+            with contextlib.suppress(ComputeLost):
+                await connection.ask(dump_header({"op": "pool", "state": state_id}))
+
+    def _define(self, connection: Connection, state_id: str, spec: Spec) -> None:
+        if (own := self._dedicated.get(state_id)) is not None:
+            spec = {**spec, "pool": {"initial": own.initial, "max": own.maximum}}
         connection.define(state_id, spec)
+
+    async def _size(self, connection: Connection, state_id: str) -> None:
+        """Tell the node of the state's own pool."""
+        for _ in range(3):
+            if (own := self._dedicated.get(state_id)) is None:
+                return
+            if state_id not in connection.defined:
+                spec = own.spec()
+                if inspect.isawaitable(spec):
+                    spec = await spec
+                if self._dedicated.get(state_id) is not own:
+                    continue
+                if state_id not in connection.defined:
+                    self._define(connection, state_id, spec)
+            pool = {"initial": own.initial, "max": own.maximum}
+            request = {"op": "pool", "state": state_id, "pool": pool}
+            reply = await connection.ask(dump_header(request))
+            if reply.status != UNKNOWN_STATE:
+                return
+            connection.defined.pop(state_id, None)
+
+    async def _warm(self, connection: Connection) -> None:
+        """A node has started: have what it must hold without being called."""
+        for state_id in list(self._dedicated):
+            try:
+                await self._size(connection, state_id)
+            except ComputeLost:
+                return
+            except MLServeError as exc:
+                self.log.warning("The %s has no pool for %s: %s", self.name, state_id, exc)
+            except Exception:
+                self.log.exception("The %s has no pool for %s", self.name, state_id)
 
     async def prepare(self, interpreter: str, imports: Iterable[str]) -> None:
         """A version that imports these (modules or packages) is about to be published.
@@ -208,6 +291,7 @@ class ComputeNode(SessionCalls):
 
     async def retire(self, state_id: str) -> None:
         """No new calls for the state: idle workers stop now, busy ones when they have finished."""
+        self._dedicated.pop(state_id, None)
         connection = self._connection
         if connection is None or connection.defined.pop(state_id, None) is None:
             return
@@ -249,8 +333,9 @@ class ComputeNode(SessionCalls):
 
     def _started(self, start: asyncio.Future[Connection]) -> None:
         self._starting = None
-        if not start.cancelled():
-            start.exception()  # the callers have it; nobody may have been left to ask
+        # The callers have the exception; nobody may have been left to ask.
+        if not start.cancelled() and start.exception() is not None:
+            self._plan_revival()
 
     async def _start(self) -> Connection:
         wait = self._not_before - time.monotonic()
@@ -293,6 +378,10 @@ class ComputeNode(SessionCalls):
             raise self._cannot_start("it did not answer") from None
         connection.ready = True
         self.log.info("The %s runs as process %d.", self.name, process.pid)
+        if self._dedicated:
+            task = asyncio.ensure_future(self._warm(connection))
+            self._warming.add(task)
+            task.add_done_callback(self._warming.discard)
         return connection
 
     def _cannot_start(self, why: str) -> ComputeLost:
@@ -324,9 +413,13 @@ class ComputeNode(SessionCalls):
             "The %s (process %d) stopped%s. Calls in flight were answered with 503.",
             self.name,
             connection.process.pid,
-            "; it is restarted" if connection.defined else "",
+            "; it is restarted" if connection.defined or self._dedicated else "",
         )
-        if connection.defined and self._revival is None:
+        self._plan_revival(bool(connection.defined))
+
+    def _plan_revival(self, needed: bool = False) -> None:
+        """Start the node as soon as it may be, if it has to hold anything ready."""
+        if (needed or self._dedicated) and self._revival is None and not self._stopped:
             delay = max(0.0, self._not_before - time.monotonic())
             self._revival = asyncio.get_running_loop().call_later(delay, self._revive)
 

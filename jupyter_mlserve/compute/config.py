@@ -28,6 +28,8 @@ class ComputeConfig:
     pool_max: workers of one version at most; 0 means one per core, and at least 2.
     idle_timeout: a worker that was not called for so long is stopped.
     max_workers: workers of all versions together; the least recently used idle one makes room.
+    max_dedicated_workers: workers that dedicated pools, which are not counted there, may have
+        together; 0 means four per core, and at least 16.
     max_queue: calls of one version that wait for a worker; more are refused (429).
     max_pending: bytes of request bodies held at a time; more are refused (429).
     worker_memory: private memory of one worker; 0 means no limit.
@@ -50,6 +52,7 @@ class ComputeConfig:
     pool_max: int = 0
     idle_timeout: float = 600.0
     max_workers: int = 16
+    max_dedicated_workers: int = 0
     max_queue: int = 128
     max_pending: int = 512 * MiB
     worker_memory: int = 4 * GiB
@@ -80,6 +83,7 @@ class ComputeConfig:
         for name in (
             "pool_initial",
             "pool_max",
+            "max_dedicated_workers",
             "max_queue",
             "worker_memory",
             "worker_max_calls",
@@ -94,6 +98,11 @@ class ComputeConfig:
     def default_pool_max(self) -> int:
         """Workers of a version that says nothing itself."""
         return self.pool_max or max(2, available_cores())
+
+    @property
+    def most_dedicated(self) -> int:
+        """Workers that all dedicated pools may have together."""
+        return self.max_dedicated_workers or max(16, 4 * available_cores())
 
     @property
     def worker_limits(self) -> dict[str, int]:

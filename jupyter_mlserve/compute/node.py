@@ -16,6 +16,7 @@ from ..contract.errors import MLServeError, WorkerLost
 from ..worker.frames import dump_header, parse_header
 from .block import Block
 from .config import ComputeConfig
+from .dedicated import dedicate
 from .forks import Fork, ForkServers
 from .pool import BLOCKS_YIELD_AFTER, Pool
 from .pool_status import describe
@@ -148,6 +149,14 @@ class Node(FrameProtocol):
             pool = self.pools[state_id] = Pool(self, state_id, json.loads(body))
             pool.grow()
 
+    def _op_pool(self, found: dict[str, Any], body: Body) -> None:
+        """Sizes of the version's own pool; none of them: it shares with the others."""
+        pool = self.pools.get(found["state"])
+        if pool is not None:
+            dedicate(pool, found.get("pool"))
+            self.make_room()
+        self.answer(found["id"], {"status": 0 if pool is None else 200})
+
     def _op_trial(self, found: dict[str, Any], body: Body) -> None:
         number = found["id"]
         pool = self.pools[found["state"]]
@@ -176,7 +185,7 @@ class Node(FrameProtocol):
 
         A block that runs is given a moment.
         """
-        for pool in self._all():
+        for pool in self.all_pools():
             if pool.blocks.remove(found["id"]):
                 return
             for call in pool.queue:
@@ -190,7 +199,7 @@ class Node(FrameProtocol):
 
     def _op_status(self, found: dict[str, Any], body: Body) -> None:
         pools = []
-        for pool in self._all():
+        for pool in self.all_pools():
             if pool.retired and pool.empty:
                 continue
             pools.append(describe(pool))
@@ -202,6 +211,7 @@ class Node(FrameProtocol):
             "queue": sum(about["queue"] for about in pools),
             "calls": sum(about["calls"] for about in pools),
             "rss": resident_memory(os.getpid()),
+            "used": self.used,
             "max_workers": self.config.max_workers,
             "fork_servers": self._forks.describe() if self._forks is not None else [],
             "pools": pools,
@@ -253,13 +263,24 @@ class Node(FrameProtocol):
         return self._numbers
 
     def request_slot(self, pool: Pool, trial: Trial | None = None, low: bool = False) -> None:
-        """The pool (or trial) is told by ``granted`` when it may start a worker."""
+        """The pool (or trial) is told by ``granted`` when it may start a worker.
+
+        A dedicated pool, which is limited by its own size, needs no slot.
+        """
+        if pool.dedicated and trial is None:
+            pool.granted(low=low)
+            return
         self.waiting.append(Waiting(pool, time.monotonic(), trial, low))
         self._grant()
         self.make_room()
 
+    def forget(self, pool: Pool) -> None:
+        """The pool needs no slots any more; trials still do."""
+        self.waiting = deque(e for e in self.waiting if e.pool is not pool or e.trial is not None)
+        pool.requested = pool.blocks.requested = 0
+
     def release_slot(self) -> None:
-        """A worker is gone."""
+        """A worker is gone, or is not counted any more."""
         self.used -= 1
         self._loop.call_soon(self._grant)
 
@@ -280,12 +301,14 @@ class Node(FrameProtocol):
 
     def make_room(self) -> None:
         """End as many idle workers, the least recently used first, as there are who wait."""
-        ending = sum(w.state == ENDING for pool in self._all() for w in pool.workers)
+        ending = sum(
+            w.slot and w.state == ENDING for pool in self.all_pools() for w in pool.workers
+        )
         urgent = sum(entry.rank() < 4 for entry in self.waiting) - ending
         now = time.monotonic()
         for number in range(len(self.waiting) - ending):
             # A pool with something to do needs its workers; the one that waits has none idle.
-            idle = [w for pool in self._all() for w in pool.idle if w.state == IDLE]
+            idle = [w for pool in self.all_pools() for w in pool.idle if w.slot and w.state == IDLE]
             if number >= urgent:
                 idle = [w for w in idle if now - w.last_used > _LEFT_ALONE]
             if not idle:
@@ -318,7 +341,7 @@ class Node(FrameProtocol):
             self.leaving.add(pool)
         self.watch()
 
-    def _all(self) -> list[Pool]:
+    def all_pools(self) -> list[Pool]:
         return [*self.pools.values(), *self.leaving]
 
     # Time
@@ -326,7 +349,7 @@ class Node(FrameProtocol):
     def watch(self) -> None:
         """Make sure that deadlines are looked at, often while anything runs."""
         busy = bool(self.trials or self.waiting or self.sessions.busy) or any(
-            pool.wanted or len(pool.idle) < len(pool.workers) for pool in self._all()
+            pool.wanted or len(pool.idle) < len(pool.workers) for pool in self.all_pools()
         )
         if self._timer is not None:
             if not busy or self._timer.when() - self._loop.time() <= _TICK:
@@ -341,7 +364,7 @@ class Node(FrameProtocol):
         now = time.monotonic()
         for trial in list(self.trials):
             trial.check(now)
-        for pool in self._all():
+        for pool in self.all_pools():
             pool.check(now)
         self.sessions.check(now)
         if self.waiting:
@@ -352,7 +375,7 @@ class Node(FrameProtocol):
         # A version nobody calls costs nothing, not even its definition.
         for pool in list(self.pools.values()):
             unused = now - pool.last_used > self.config.idle_timeout
-            if unused and pool.empty and not pool.minimum:
+            if unused and pool.empty and not pool.dedicated:
                 del self.pools[pool.state_id]
         self.watch()
 
@@ -373,7 +396,7 @@ class Node(FrameProtocol):
 
     def kill_all(self) -> None:
         """The end: no worker may stay."""
-        for pool in self._all():
+        for pool in self.all_pools():
             for worker in pool.workers:
                 if worker.pid:
                     kill_group(worker.pid)

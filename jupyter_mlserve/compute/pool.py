@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from ..contract.errors import MLServeError, TooBusy, TrialFailed
 from .backoff import Backoff
 from .block_queue import MAX_BLOCKS, BlockQueue
+from .dedicated import shed, sizes
 from .pool_idle import end_idle
 from .process import BUSY, IDLE, STARTING, Call, Stopped, Worker
 from .reaper import Exit
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
 
 _YIELD_AFTER = 1.0  # seconds another version waits before a busy pool gives a worker up
 BLOCKS_YIELD_AFTER = 3.0  # the same, when it waits to work on blocks
+_SHORT_LIFE = 5.0  # seconds; a worker that dies sooner by itself is not replaced at once
 
 
 class Pool:
@@ -46,9 +48,9 @@ class Pool:
         self.state_id = state_id
         self.spec = spec
         self.label = f"{spec.get('name')} {spec.get('version')}"
-        own = spec.get("pool") or {}
-        self.minimum = int(own.get("initial") or 0)
-        self.maximum = int(own.get("max") or 0) or max(self.config.default_pool_max, self.minimum)
+        own = spec.get("pool")
+        self.dedicated = bool(own)
+        self.minimum, self.maximum = sizes(own, self.config)
         self.workers: set[Worker] = set()
         self.idle: list[Worker] = []
         self.queue: deque[Call] = deque()
@@ -56,6 +58,7 @@ class Pool:
         self.requested = 0  # slots asked of the node and not granted yet, for calls
         self.calls = 0
         self.retired = False
+        self.shrinking = False  # there may be more workers than there should be
         self.last_used = time.monotonic()
         self._warmed = False
         self._typical = 0.0  # seconds of a call, a moving average
@@ -106,8 +109,12 @@ class Pool:
         return not self.queue and self._live() < self.maximum
 
     def _live(self) -> int:
-        """Workers, also those asked for, that are not busy with blocks."""
-        return len(self.workers) + self.requested - len(self.blocks.running)
+        """Workers, also those asked for, that are not busy with blocks.
+
+        A dedicated pool is of its size, whatever its workers are busy with.
+        """
+        live = len(self.workers) + self.requested
+        return live if self.dedicated else live - len(self.blocks.running)
 
     def _too_busy(self) -> MLServeError:
         waiting = len(self.queue)
@@ -115,7 +122,7 @@ class Pool:
 
     def _feed(self, worker: Worker) -> None:
         """An idle worker takes the next call that waits, or a block, or joins the idle ones."""
-        if worker.state != IDLE:
+        if worker.state != IDLE or (self.shrinking and shed(self, worker)):
             return
         blocks = self.blocks
         if self.queue and self._must_yield():
@@ -132,8 +139,12 @@ class Pool:
             self.idle.append(worker)
             if self.node.waiting:
                 self.node.make_room()
-        elif self.node.waiting and blocks.must_yield(
-            worker, (entry for entry in self.node.waiting if entry.pool is not self)
+        elif (
+            self.node.waiting
+            and not self.dedicated
+            and blocks.must_yield(
+                worker, (entry for entry in self.node.waiting if entry.pool is not self)
+            )
         ):
             worker.end()
         else:
@@ -146,7 +157,8 @@ class Pool:
 
     def _must_yield(self) -> bool:
         """Another version has waited long for its first worker, and this one never rests."""
-        starving = self.node.starving() if self.node.waiting else None
+        waiting = self.node.waiting and not self.dedicated
+        starving = self.node.starving() if waiting else None
         if starving is None:
             return False
         after = BLOCKS_YIELD_AFTER if starving.low else _YIELD_AFTER
@@ -170,7 +182,7 @@ class Pool:
             self.requested += 1
             self.node.request_slot(self)
         if self.blocks.waiting:
-            for _ in range(self.blocks.wanted(self._free(), self._room_for_blocks())):
+            for _ in range(self._wanted_for_blocks()):
                 self.blocks.requested += 1
                 self.node.request_slot(self, low=True)
         self.node.watch()
@@ -182,15 +194,17 @@ class Pool:
         """Workers, also those asked for, that can take a block when the calls have theirs."""
         return max(0, self._starting() + self.requested + len(self.idle) - len(self.queue))
 
-    def _room_for_blocks(self) -> int:
-        """Workers, at most, beyond those that blocks may have."""
-        return self.maximum - len(self.workers) - self.requested
+    def _wanted_for_blocks(self) -> int:
+        """Workers to ask for; at most those that blocks may have, beyond the ones of the calls."""
+        room = self.maximum - len(self.workers) - self.requested
+        wanted = self.blocks.wanted(self._free(), room)
+        return min(wanted, room - self.blocks.requested) if self.dedicated else wanted
 
     def granted(self, trial: Trial | None = None, low: bool = False) -> bool:
         """A slot is free for this pool; False when it is not needed any more."""
         if low:
             self.blocks.requested -= 1
-            if self.blocks.wanted(self._free(), self._room_for_blocks()) < 1:
+            if self._wanted_for_blocks() < 1:
                 return False
         elif trial is None:
             self.requested -= 1
@@ -198,6 +212,7 @@ class Pool:
                 return False
         worker = self.node.new_worker(self)
         worker.trial = trial
+        worker.slot = trial is not None or not self.dedicated
         self.workers.add(worker)
         task = asyncio.ensure_future(self._start(worker))
         self._tasks.add(task)
@@ -205,7 +220,8 @@ class Pool:
         return True
 
     def _desired(self) -> int:
-        return max(self.minimum, self.config.pool_initial if self._warmed else 0)
+        usual = self.config.pool_initial if self._warmed else 0
+        return max(self.minimum, min(usual, self.maximum))
 
     async def _start(self, worker: Worker) -> None:
         spec = dict(
@@ -234,7 +250,8 @@ class Pool:
             self.workers.discard(worker)
             if worker in self.idle:
                 self.idle.remove(worker)
-            self.node.release_slot()
+            if worker.slot:
+                self.node.release_slot()
 
     def _load_failed(self, worker: Worker, exc: MLServeError) -> None:
         """The version cannot be loaded (now): tell whoever waits, and do not try at once again."""
@@ -307,6 +324,8 @@ class Pool:
             self._load_failed(worker, exc)
         elif not worker.stopped:
             self._say_lost(worker, f"died between calls: {how}", output)
+            if worker.calls == 0 and time.monotonic() - worker.born < _SHORT_LIFE:
+                self._backoff.failed()  # the next may do the same
         if worker.replace and not self.retired:
             self._warmed = True
             self._top_up()
@@ -365,9 +384,8 @@ class Pool:
             worker.check(now)
         loading = any(worker.state == STARTING for worker in self.workers)
         while self.queue and now > self.queue[0].deadline and not loading:
-            self.queue.popleft().answer(
-                None, waited(self.label, self.config.max_workers, bool(self.workers)), 0.0
-            )
+            most = 0 if self.dedicated else self.config.max_workers
+            self.queue.popleft().answer(None, waited(self.label, most, bool(self.workers)), 0.0)
         if self.blocks.waiting or (len(self.workers) < self.minimum and not self.retired):
             self.grow()
         end_idle(self, now)
@@ -380,6 +398,11 @@ class Pool:
         self.idle.clear()
         if self.queue or self.blocks.waiting:
             self.grow()
+
+    @property
+    def ready(self) -> int:
+        """Workers that have the version loaded."""
+        return sum(w.state in (IDLE, BUSY) and w.trial is None for w in self.workers)
 
     @property
     def wanted(self) -> bool:

@@ -27,7 +27,7 @@ def end_idle(pool: Pool, now: float) -> None:
 
 def _end_surplus(pool: Pool, now: float) -> None:
     """Workers beyond the maximum were for blocks, and go soon after the last one."""
-    others = len(pool.workers) - len(pool.blocks.running)
+    others = len(pool.workers) - (0 if pool.dedicated else len(pool.blocks.running))
     surplus = others - max(pool.maximum, pool.minimum)
     for worker in list(pool.idle) if surplus > 0 else ():
         if surplus > 0 and worker.state == IDLE and now - worker.last_used > SURPLUS:

@@ -11,7 +11,8 @@ if TYPE_CHECKING:
 
 
 def describe(pool: Pool) -> dict[str, Any]:
-    """``rss`` is in bytes; ``blocks`` are workers that are busy with blocks."""
+    """``rss`` is in bytes; ``blocks`` are workers that are busy with blocks, ``ready`` those that
+    have loaded the version."""
     states = [worker.state for worker in pool.workers]
     pids = sorted(worker.pid for worker in pool.workers if worker.pid)
     return {
@@ -26,6 +27,8 @@ def describe(pool: Pool) -> dict[str, Any]:
         "calls": pool.calls,
         "blocks": len(pool.blocks.running),
         "blocks_waiting": len(pool.blocks.waiting),
+        "ready": pool.ready,
+        "dedicated": pool.dedicated,
         "initial": pool.minimum,
         "max": pool.maximum,
         "retired": pool.retired,

@@ -123,6 +123,7 @@ class Worker(FrameProtocol):
         self.forked = False
         self.abandoned = False  # nobody waits for the answer to its call
         self.replace = False  # another one should take its place
+        self.slot = False  # it counts among those that max_workers limits
         self.trial: Any = None
         self._loop = asyncio.get_running_loop()
         self._reaper = reaper

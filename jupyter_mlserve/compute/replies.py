@@ -139,8 +139,13 @@ def too_busy(label: str, waiting: int, seconds: float) -> MLServeError:
 
 
 def waited(label: str, max_workers: int, workers: bool) -> MLServeError:
-    """A call found no worker in time; ``workers`` says whether its version has any."""
-    if workers:
+    """A call found no worker in time; ``workers`` says whether its version has any.
+
+    ``max_workers``: of those that are shared; 0 when the version has its own.
+    """
+    if not max_workers and not workers:
+        why = f"No worker of the dedicated pool of {label} was there in time."
+    elif workers:
         why = f"All workers of {label} were busy for so long that the call was given up."
     else:
         why = (

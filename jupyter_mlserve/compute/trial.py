@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from ..contract.errors import MLServeError, PoolExhausted
+from .dedicated import free_slots
 from .process import Call, Worker
 from .protocol import Body
 from .replies import EMPTY_RESULT, trial_frame
@@ -74,6 +75,7 @@ class Trial:
         worker = self._worker
         assert worker is not None
         worker.trial = None
+        free_slots(self.pool)
         if self.sample is None:
             # After a call the worker reports itself.
             self.pool.worker_ready(worker)

@@ -4,24 +4,26 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 from types import TracebackType
 from typing import Any
 
-from sqlalchemy import Connection, Row
+from sqlalchemy import Row
 
 from ..contract.errors import (
     InvalidDefinition,
     NotAllowed,
     ServiceNotFound,
-    StaleState,
     VersionDeleted,
     VersionExists,
 )
 from . import statements as sql
 from .database import open_database
+from .lives import alive, first, not_found
 from .migrate import upgrade
-from .models import Event, State
+from .models import Event, Pool, PoolLimits, State, pool_of
+from .pools import check_room, pooled, put_pool
 from .rows import (
     add_event,
     add_state,
@@ -31,9 +33,6 @@ from .rows import (
     to_state,
     was_deleted,
 )
-
-# How many versions a "no such version" names, newest first.
-_NAMED_VERSIONS = 5
 
 
 class Catalog:
@@ -46,11 +45,13 @@ class Catalog:
     other, over all threads and processes. Names and versions are compared exactly, byte by byte.
     All methods may raise Unavailable (the database is locked or gone; ``retry_after``),
     OutOfSpace, or InternalError (it cannot be used, and why). ``database`` is for what else lives
-    in it: batch executions, snapshots.
+    in it: batch executions, snapshots. ``pools``: limits of the dedicated pools of all versions
+    together; a change that asks for more raises Conflict.
     """
 
-    def __init__(self, db_url: str) -> None:
+    def __init__(self, db_url: str, pools: PoolLimits | None = None) -> None:
         self.database = open_database(db_url)
+        self.pool_limits = pools
         self._revision: int | None = None
         self._revision_lock = threading.Lock()
         try:
@@ -127,7 +128,9 @@ class Catalog:
                 state_author=author,
                 created_at=now,
                 state_created_at=now,
+                pool=pool_of(definition),
             )
+            check_room(connection, self.pool_limits, state, None)
             connection.execute(
                 sql.ADD_VERSION,
                 {
@@ -158,7 +161,8 @@ class Catalog:
 
         ``expected_state`` is the id of the state it was made from: if that is not the current one
         any more, somebody else was faster, and StaleState is raised (details: ``state``: id of
-        the current one). Raises ServiceNotFound, VersionDeleted.
+        the current one). Raises ServiceNotFound, VersionDeleted. A dedicated pool stays, unless
+        the definition brings another than before.
         """
         if name_and_version(definition) != (name, version):
             raise InvalidDefinition(
@@ -167,7 +171,7 @@ class Catalog:
             )
         with self.database.write() as connection:
             number = sql.next_event(connection)
-            life = self._alive(connection, name, version, expected_state)
+            life = alive(connection, name, version, expected_state)
             state = State(
                 id=state_id,
                 number=life.last_number + 1,
@@ -179,7 +183,15 @@ class Catalog:
                 state_author=author,
                 created_at=life.created_at,
                 state_created_at=datetime.now(timezone.utc),
+                pool=pool_of(definition),
             )
+            before = to_state(connection.execute(sql.STATE_BY_ID, {"state": life.state_id}).one())
+            if state.pool == pool_of(before.definition):
+                state = replace(state, pool=before.pool)
+            else:
+                # Who changes the pool of the definition means it.
+                connection.execute(sql.DROP_POOL, {"of": life.id})
+                check_room(connection, self.pool_limits, state, before.pool)
             add_state(connection, life.id, state)
             connection.execute(
                 sql.SET_STATE,
@@ -204,7 +216,7 @@ class Catalog:
         """
         with self.database.write() as connection:
             event = sql.next_event(connection)
-            life = self._alive(connection, name, version, expected_state)
+            life = alive(connection, name, version, expected_state)
             key = {"version_id": life.id}
             if number is None:
                 number = number_before(connection, name, version, life)
@@ -219,6 +231,8 @@ class Catalog:
             if state.id == life.state_id:
                 connection.rollback()
                 return state
+            before = to_state(connection.execute(sql.STATE_BY_ID, {"state": life.state_id}).one())
+            check_room(connection, self.pool_limits, state, before.pool)
             connection.execute(sql.SET_STATE, {**key, "state": state.id, "last": life.last_number})
             add_event(connection, event, datetime.now(timezone.utc), author, "rollback", state)
         return state
@@ -233,13 +247,41 @@ class Catalog:
         """
         with self.database.write() as connection:
             number = sql.next_event(connection)
-            life = self._alive(connection, name, version, expected_state)
+            life = alive(connection, name, version, expected_state)
             state = to_state(connection.execute(sql.STATE_BY_ID, {"state": life.state_id}).one())
             now = datetime.now(timezone.utc)
             connection.execute(sql.SET_DELETED, {"version_id": life.id, "now": now})
+            connection.execute(sql.DROP_POOL, {"of": life.id})
             connection.execute(sql.COUNT_VERSION, {"of": name, "by": -1})
             connection.execute(sql.FREE_NAME, {"name": name})
             add_event(connection, number, now, author, "delete", state)
+        return state
+
+    def set_pool(
+        self,
+        name: str,
+        version: str,
+        pool: Pool | None,
+        author: str,
+        expected_state: str | None = None,
+    ) -> State:
+        """Give a version a dedicated pool, change its size, or (None) let it have none.
+
+        ``author`` is who does it. The pool stays through updates, and goes with the version. It is
+        an entry of the history, unless nothing changes. Raises ServiceNotFound, VersionDeleted,
+        StaleState (as :meth:`update`), Conflict (it does not fit).
+        """
+        with self.database.write() as connection:
+            number = sql.next_event(connection)
+            life = alive(connection, name, version, expected_state)
+            before = to_state(connection.execute(sql.STATE_BY_ID, {"state": life.state_id}).one())
+            state = replace(before, pool=pool)
+            if pool == before.pool:
+                connection.rollback()
+                return state
+            check_room(connection, self.pool_limits, state, before.pool)
+            put_pool(connection, life.id, before, pool)
+            add_event(connection, number, datetime.now(timezone.utc), author, "pool", state)
         return state
 
     # Questions
@@ -247,9 +289,9 @@ class Catalog:
     def get(self, name: str, version: str) -> State:
         """The current state of a version. Raises ServiceNotFound, VersionDeleted."""
         with self.database.read() as connection:
-            row = self._first(connection, sql.CURRENT_OF_VERSION, name=name, version=version)
+            row = first(connection, sql.CURRENT_OF_VERSION, name=name, version=version)
             if row is None:
-                raise self._not_found(connection, name, version)
+                raise not_found(connection, name, version)
         if row.deleted_at is not None:
             raise was_deleted(name, version, row.deleted_at)
         return to_state(row)
@@ -261,10 +303,10 @@ class Catalog:
         versions there were are deleted.
         """
         with self.database.read() as connection:
-            row = self._first(connection, sql.CURRENT_OF_NEWEST, name=name)
+            row = first(connection, sql.CURRENT_OF_NEWEST, name=name)
             if row is None:
-                if self._first(connection, sql.LAST_LIFE, name=name) is None:
-                    raise self._not_found(connection, name, None)
+                if first(connection, sql.LAST_LIFE, name=name) is None:
+                    raise not_found(connection, name, None)
                 raise VersionDeleted(
                     f"All versions of service {name!r} were deleted. Its owner can publish it "
                     "again."
@@ -285,13 +327,18 @@ class Catalog:
             rows = connection.execute(sql.CURRENT_OF_ALL).all()
         return [to_state(row) for row in rows]
 
+    def pooled(self) -> list[State]:
+        """The current states of all versions that have a dedicated pool; oldest version first."""
+        with self.database.read() as connection:
+            return pooled(connection)
+
     def states(self, name: str, version: str) -> list[State]:
         """All states of a version since it was published, by number; any may be rolled back to.
 
         Raises ServiceNotFound, VersionDeleted.
         """
         with self.database.read() as connection:
-            life = self._alive(connection, name, version)
+            life = alive(connection, name, version)
             rows = connection.execute(sql.STATES, {"version_id": life.id}).all()
         return [to_state(row) for row in rows]
 
@@ -301,7 +348,7 @@ class Catalog:
         Raises ServiceNotFound, VersionDeleted, Conflict (the version was never updated).
         """
         with self.database.read() as connection:
-            life = self._alive(connection, name, version)
+            life = alive(connection, name, version)
             number = number_before(connection, name, version, life)
             key = {"version_id": life.id, "number": number}
             row = connection.execute(sql.STATE_BY_NUMBER, key).one()
@@ -327,7 +374,7 @@ class Catalog:
                     statement = statement.limit(limit)
                 rows = connection.execute(statement, values).all()
             if not rows and limit != 0:
-                raise self._not_found(connection, name, version)
+                raise not_found(connection, name, version)
         return [Event(*row) for row in reversed(rows)]
 
     def name_owner(self, name: str) -> str | None:
@@ -366,37 +413,3 @@ class Catalog:
         with self.database.read() as connection:
             rows = connection.execute(sql.CHANGES, {"since": since}).all()
         return list(dict.fromkeys((row.name, row.version) for row in rows))
-
-    # Helpers
-
-    def _alive(
-        self, connection: Connection, name: str, version: str, expected: str | None = None
-    ) -> Row[Any]:
-        """The life of a version that is not deleted and (if given) in the expected state."""
-        life = self._first(connection, sql.LIFE, name=name, version=version)
-        if life is None:
-            raise self._not_found(connection, name, version)
-        if life.deleted_at is not None:
-            raise was_deleted(name, version, life.deleted_at)
-        if expected is not None and life.state_id != expected:
-            raise StaleState(
-                f"Version {version!r} of service {name!r} was changed by somebody else in the "
-                "meantime, so nothing was changed. Look at it again, then repeat.",
-                state=life.state_id,
-            )
-        return life
-
-    def _first(self, connection: Connection, statement: Any, **names: str) -> Row[Any] | None:
-        if not storable(*names.values()):
-            return None
-        return connection.execute(statement, names).first()
-
-    def _not_found(self, connection: Connection, name: str, version: str | None) -> ServiceNotFound:
-        names = {"name": name, "count": _NAMED_VERSIONS}
-        there = connection.scalars(sql.NEWEST_VERSIONS, names).all() if storable(name) else ()
-        if version is None or not there:
-            return ServiceNotFound(f"There is no service named {name!r}.", field="name")
-        return ServiceNotFound(
-            f"Service {name!r} has no version {version!r}. Newest versions: {', '.join(there)}.",
-            field="version",
-        )

@@ -7,7 +7,30 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal
 
-Action = Literal["publish", "update", "rollback", "delete"]
+Action = Literal["publish", "update", "rollback", "delete", "pool"]
+
+
+@dataclass(frozen=True)
+class Pool:
+    """A dedicated pool: ``initial`` workers wait for calls, and there are at most ``maximum``.
+
+    ``maximum`` 0: as many as a version may have where the server says so.
+    """
+
+    initial: int
+    maximum: int
+
+    def most(self, default: int) -> int:
+        """Workers at most, where ``default`` is the server's own maximum of a version."""
+        return self.maximum or max(default, self.initial)
+
+
+@dataclass(frozen=True)
+class PoolLimits:
+    """Workers at most: ``default`` of a pool that names no maximum, ``most`` of all pools."""
+
+    default: int
+    most: int
 
 
 @dataclass(frozen=True)
@@ -16,7 +39,8 @@ class State:
 
     id: unique over everything there ever was. number: 1, 2, 3.. within (name, version), never
     used twice. author: who published the version. state_author: who made this state. Moments are
-    aware, in UTC; created_at is the version's, state_created_at the state's.
+    aware, in UTC; created_at is the version's, state_created_at the state's. pool: the dedicated
+    pool of the version, the one it was given or else that of this definition.
     """
 
     id: str
@@ -29,11 +53,15 @@ class State:
     state_author: str
     created_at: datetime
     state_created_at: datetime
+    pool: Pool | None = None
 
 
 @dataclass(frozen=True)
 class Event:
-    """One change of the catalog. After it, state ``number`` was live (after a delete: no more)."""
+    """One change of the catalog. After it, state ``number`` was live (after a delete: no more).
+
+    The action "pool": the version was given a dedicated pool, or another size of it, or lost it.
+    """
 
     at: datetime
     who: str
@@ -42,6 +70,12 @@ class Event:
     version: str
     state_id: str
     number: int
+
+
+def pool_of(definition: Mapping[str, Any]) -> Pool | None:
+    """The dedicated pool that a (valid) definition asks for."""
+    own = (definition.get("mlserve") or {}).get("pool")
+    return Pool(int(own.get("initial") or 0), int(own["max"])) if own else None
 
 
 def blobs_of(definition: Mapping[str, Any]) -> set[str]:

@@ -12,7 +12,7 @@ from sqlalchemy.exc import IntegrityError
 
 from ..contract.errors import Conflict, InvalidDefinition, VersionDeleted
 from . import statements as sql
-from .models import Action, State, blobs_of
+from .models import Action, Pool, State, blobs_of, pool_of
 
 
 def name_and_version(definition: Mapping[str, Any]) -> tuple[str, str]:
@@ -54,17 +54,23 @@ def was_deleted(name: str, version: str, at: datetime) -> VersionDeleted:
 
 def to_state(row: Row[Any]) -> State:
     """A row of one of the statements that select a state with its version."""
+    definition = json.loads(row.definition)
+    pool = pool_of(definition)
+    if row.pooled is not None:
+        sizes = (row.pool_initial, row.pool_maximum)
+        pool = None if None in sizes else Pool(*sizes)
     return State(
         id=row.id,
         number=row.number,
         name=row.name,
         version=row.version,
-        definition=json.loads(row.definition),
+        definition=definition,
         content_hash=row.content_hash,
         author=row.author,
         state_author=row.state_author,
         created_at=row.created_at,
         state_created_at=row.state_created_at,
+        pool=pool,
     )
 
 

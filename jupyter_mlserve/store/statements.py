@@ -7,9 +7,18 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import BindParameter, Connection, Select, bindparam, select
+from sqlalchemy import BindParameter, Connection, Select, bindparam, or_, select
 
-from .schema import event, revision, service, snapshot_blob, state, state_blob, version
+from .schema import (
+    event,
+    revision,
+    service,
+    service_pool,
+    snapshot_blob,
+    state,
+    state_blob,
+    version,
+)
 
 _name: BindParameter[str] = bindparam("name")
 _version: BindParameter[str] = bindparam("version")
@@ -39,9 +48,21 @@ _COLUMNS: tuple[Any, ...] = (
     version.c.created_at,
     state.c.created_at.label("state_created_at"),
     version.c.deleted_at,
+    service_pool.c.version_id.label("pooled"),
+    service_pool.c.initial.label("pool_initial"),
+    service_pool.c.maximum.label("pool_maximum"),
 )
-_CURRENT = select(*_COLUMNS).join_from(version, state, state.c.id == version.c.state_id)
-_ANY = select(*_COLUMNS).join_from(state, version, version.c.id == state.c.version_id)
+_POOLED = service_pool.c.version_id == version.c.id
+_CURRENT = (
+    select(*_COLUMNS)
+    .join_from(version, state, state.c.id == version.c.state_id)
+    .outerjoin(service_pool, _POOLED)
+)
+_ANY = (
+    select(*_COLUMNS)
+    .join_from(state, version, version.c.id == state.c.version_id)
+    .outerjoin(service_pool, _POOLED)
+)
 _BY_VERSION = (version.c.name == _name, version.c.version == _version)
 
 CURRENT_OF_VERSION = _CURRENT.where(*_BY_VERSION).order_by(version.c.id.desc()).limit(1)
@@ -50,6 +71,15 @@ CURRENT_OF_NEWEST = (
 )
 CURRENT_OF_SERVICE = _CURRENT.where(version.c.name == _name, _alive).order_by(version.c.id)
 CURRENT_OF_ALL = _CURRENT.where(_alive).order_by(version.c.name, version.c.id)
+# Those that may have a dedicated pool; what a definition says must be looked at. It reads all of
+# them, but is asked only when a server starts and when a pool is added.
+CURRENT_WITH_POOL = _CURRENT.where(
+    _alive,
+    or_(
+        service_pool.c.version_id.is_not(None),
+        state.c.definition.contains('"pool":{', autoescape=True),
+    ),
+).order_by(version.c.id)
 STATES = _ANY.where(state.c.version_id == bindparam("version_id")).order_by(state.c.number)
 STATE_BY_ID = _ANY.where(state.c.id == bindparam("state"))
 STATE_BY_NUMBER = _ANY.where(
@@ -130,3 +160,5 @@ SET_DELETED = (
 ADD_STATE = state.insert()
 ADD_BLOBS = state_blob.insert()
 ADD_EVENT = event.insert()
+ADD_POOL = service_pool.insert()
+DROP_POOL = service_pool.delete().where(service_pool.c.version_id == bindparam("of"))

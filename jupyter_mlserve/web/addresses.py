@@ -17,6 +17,7 @@ from .batch.results import ResultsHandler
 from .batch.uploads import BatchUpload
 from .blobs import BlobUpload, MissingBlobsHandler
 from .login import BODY_LIMIT, LoginHandler, RefreshTokenHandler
+from .pool_handlers import PoolHandler
 from .prepare import PrepareHandler
 from .realtime import ModelUpload, VersionUpload
 from .services import (
@@ -63,6 +64,7 @@ HANDLERS: tuple[tuple[str, type[MLServeHandler]], ...] = (
     (rf"{VERSION}/history", HistoryHandler),
     (rf"{VERSION}/states", StatesHandler),
     (rf"{VERSION}/rollback", RollbackHandler),
+    (rf"{VERSION}/pool", PoolHandler),
     (r"blobs/missing", MissingBlobsHandler),
     (EXECUTION, ExecutionHandler),
     (rf"{EXECUTION}/results", ResultsHandler),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import fields
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from ..compute.realtime.config import RealtimeConfig
 from .addresses import rules
 from .base import SETTING
 from .batch.traits import BatchTraits
-from .connection import ConnectionFile
+from .connection import ConnectionFile, node_address
 from .node import Settings, WebNode
 from .sessions.traits import SessionTraits
 
@@ -150,6 +151,16 @@ class MLServeApp(BatchTraits, SessionTraits, ExtensionApp):
         help=_i18n(
             """Most workers of all versions together. The idle one that was used longest ago makes
             room for another version; if none is idle, calls wait and then get a 503."""
+        ),
+    )
+    max_dedicated_workers = Int(
+        _compute.max_dedicated_workers,
+        min=0,
+        config=True,
+        help=_i18n(
+            """Most workers that all services with a dedicated pool may have together, beside
+            max_workers; a pool that does not fit is refused. While an update replaces the workers
+            of a pool, there may be more. 0: four per core, and at least 16."""
         ),
     )
     max_queue = Int(
@@ -398,6 +409,7 @@ class MLServeApp(BatchTraits, SessionTraits, ExtensionApp):
         web_settings = self.serverapp.web_app.settings
         self.node = WebNode(self.node_settings(), web_settings, self.log)
         self.node.in_loop = self.serverapp.io_loop.add_callback
+        self.node.find_address = partial(node_address, self.serverapp)
         self.node.http_metrics = getattr(self.serverapp, "record_http_request_metrics", True)
         self.settings[SETTING] = self.node
         self.connection_file = ConnectionFile(self.serverapp, self.node.kernel_token.value)

@@ -87,6 +87,13 @@ def server_url(server: Any) -> str:
     return url if url.endswith("/") else url + "/"
 
 
+def node_address(server: Any) -> str:
+    """What the web node and its compute node are called: an address that does not depend on who
+    asks. With the host name, where the server listens on all addresses of its machine."""
+    url: str = server.connection_url
+    return f"{url.rstrip('/')}/mlserve/"
+
+
 def remove_dead(folder: Path) -> None:
     """Remove the files of servers that ended without doing so themselves."""
     for path in folder.glob("mlserve-*.json"):

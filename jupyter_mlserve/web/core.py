@@ -18,11 +18,12 @@ from ..store.batches import BatchFiles, Executions
 from ..store.batches.child import Children
 from ..store.blobs import Blobs
 from ..store.catalog import Catalog
-from ..store.models import State
+from ..store.models import PoolLimits, State
 from ..store.snapshots import Snapshots
 from .batch.desk import Desk
 from .batch.runner import BatchRunner
 from .logins import Logins
+from .pools import ServicePools
 from .publishing import Publisher
 from .routes import Route, Routes
 from .runtime import is_realtime, load_spec
@@ -48,7 +49,10 @@ class Core:
         self._node = node
         self._log = node.log
         self.policy = node.policy
-        self.catalog = Catalog(settings.database)
+        compute = settings.compute
+        self.catalog = Catalog(
+            settings.database, PoolLimits(compute.default_pool_max, compute.most_dedicated)
+        )
         try:
             self.blobs = Blobs(
                 settings.blobs, settings.data_dir / "cache", quota=settings.storage_quota
@@ -70,11 +74,14 @@ class Core:
                 self.realtime,
                 node.policy,
                 own_interpreter(),
-                self.routes.follow,
+                self._changed,
                 settings.realtime.max_model_size,
             )
             accounts = Accounts(self.catalog.database, IDLE_SECONDS, LOGIN_SECONDS)
             self.logins = Logins(accounts, settings.token_key, node.log)
+            self.pools = ServicePools(
+                self.catalog, self.compute, self.spec, self._retire_key, node.log
+            )
             self.executions = Executions(self.catalog.database)
             self.batches = BatchFiles(settings.batch.folder(settings.data_dir))
             self.children = Children()
@@ -96,7 +103,7 @@ class Core:
 
     def _load_spec(self, state: State) -> dict[str, Any]:
         try:
-            return load_spec(state.definition, self.blobs.path)
+            return load_spec(state.definition, self.blobs.path, state.pool)
         except BlobMissing as exc:
             part = "its model" if is_realtime(state.definition) else "an object or file of it"
             raise BundleCorrupt(
@@ -109,17 +116,29 @@ class Core:
         """Which of the two runs it."""
         return self.realtime if route.realtime else self.compute
 
-    def _retire(self, route: Route) -> None:
-        if self.runner.holds(route.key):
-            return  # it retires it at its end
-        self._node.track(self._retire_now(route))
+    def start(self) -> None:
+        """In the event loop: go on with batches that were interrupted, warm the pools."""
+        self.runner.start()
+        self.pools.start()
 
-    async def _retire_now(self, route: Route) -> None:
+    def _changed(self) -> None:
+        self.routes.follow()
+        self.pools.look()
+
+    def _retire(self, route: Route) -> None:
+        self._retire_key(route.key, self.compute_of(route))
+
+    def _retire_key(self, key: str, compute: ComputeNode | None = None) -> None:
+        if self.runner.holds(key):
+            return  # it retires it at its end
+        self._node.track(self._retire_now(key, compute or self.compute))
+
+    async def _retire_now(self, key: str, compute: ComputeNode) -> None:
         try:
-            await self.compute_of(route).retire(route.key)
+            await compute.retire(key)
         except MLServeError as exc:
             # A process that is gone runs nothing that could be stopped.
-            self._log.debug("could not retire %s: %s", route.key, exc)
+            self._log.debug("could not retire %s: %s", key, exc)
 
     def collect_soon(self) -> None:
         """Remove blobs that nothing needs any more, in the background."""
@@ -149,7 +168,7 @@ class Core:
     async def stop(self) -> None:
         """Stop the batches, then both processes; calls in flight are answered with 503."""
         self.desk.stop()
-        await self.runner.stop()
+        await asyncio.gather(self.runner.stop(), self.pools.stop())
         await self.children.close()
         await self.sessions.stop()
         await asyncio.gather(self.compute.stop(), self.realtime.stop())

@@ -94,6 +94,7 @@ class WebNode:
         self.kernel_token = KernelToken(server_owner(os.environ.get("JUPYTERHUB_USER")))
         self.policy = Policy()
         self.http_metrics = True
+        self.find_address: Callable[[], str] = str
         # Has the server's event loop run something soon; from any thread.
         self.in_loop: Callable[[Callable[[], None]], Any] | None = None
         self.held = 0
@@ -106,6 +107,11 @@ class WebNode:
         self._date = ""
         self._active = 0.0
         self.stopped = False
+
+    @property
+    def address(self) -> str:
+        """What this web node and its compute node are called: an address, with final slash."""
+        return self.find_address()
 
     @property
     def core(self) -> Core:
@@ -122,7 +128,7 @@ class WebNode:
             if self._core is None:
                 self._core = Core(self)
                 if self.in_loop is not None:
-                    self.in_loop(self._core.runner.start)
+                    self.in_loop(self._core.start)
             return self._core
 
     def _take(self) -> Core | None:

@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 from weakref import WeakValueDictionary
@@ -24,6 +25,8 @@ from ..contract.errors import (
     BundleCorrupt,
     Gone,
     InvalidDefinition,
+    InvalidInput,
+    MLServeError,
     NotFound,
     StaleState,
     VersionExists,
@@ -31,7 +34,7 @@ from ..contract.errors import (
 from ..contract.names import check_name, check_version, new_version
 from ..store.blobs import Blobs
 from ..store.catalog import Catalog
-from ..store.models import State
+from ..store.models import Pool, State
 from ..store.snapshots import Snapshot, Snapshots
 from .models import Form, Model, read_model, store_model
 from .runtime import is_realtime, load_spec, runtime_key
@@ -187,9 +190,10 @@ class Publisher:
                 return Outcome(current, unchanged=True)
             await self._require_blobs(new.definition)
             trial = await self._try_change(old, new)
-            state = await asyncio.to_thread(
-                self._catalog.rollback, name, version, target.number, who.username, current.id
-            )
+            async with self._warm(current, old, new):
+                state = await asyncio.to_thread(
+                    self._catalog.rollback, name, version, target.number, who.username, current.id
+                )
             return Outcome(state, trial=trial)
 
         return await self._change(who, "update", name, version, change)
@@ -204,6 +208,25 @@ class Publisher:
             return Outcome(state)
 
         return (await self._change(who, "delete", name, version, change)).state
+
+    async def set_pool(self, who: Principal, name: str, version: str, pool: Pool | None) -> State:
+        """Give a version a dedicated pool, change its size, or (None) take it away.
+
+        Calls in flight are not disturbed. Raises Conflict when there is no room for it.
+        """
+
+        async def change(current: State) -> Outcome:
+            if pool is not None and is_realtime(current.definition):
+                raise InvalidInput(
+                    f"{name} {version} is a realtime service. Those have no workers, so they can "
+                    "have no dedicated pool; their models are loaded once for all calls."
+                )
+            state = await asyncio.to_thread(
+                self._catalog.set_pool, name, version, pool, who.username, current.id
+            )
+            return Outcome(state, unchanged=pool == current.pool)
+
+        return (await self._change(who, "update", name, version, change)).state
 
     # -- steps --------------------------------------------------------------------------------
 
@@ -265,16 +288,17 @@ class Publisher:
                 return Outcome(current, unchanged=True)
             await self._require_blobs(new.definition)
             trial = await self._try_change(old, new)
-            state = await asyncio.to_thread(
-                self._catalog.update,
-                new.id,
-                name,
-                version,
-                new.body,
-                new.content_hash,
-                who.username,
-                current.id,
-            )
+            async with self._warm(current, old, new):
+                state = await asyncio.to_thread(
+                    self._catalog.update,
+                    new.id,
+                    name,
+                    version,
+                    new.body,
+                    new.content_hash,
+                    who.username,
+                    current.id,
+                )
             return Outcome(state, trial=trial)
 
         return await self._change(who, "update", name, version, change)
@@ -388,6 +412,30 @@ class Publisher:
     async def _try(self, new: Candidate, key: str, current: bool = False) -> Trial:
         spec = await asyncio.to_thread(load_spec, new.body, self._blobs.path)
         return await tried(self._node(new), key, spec, new.definition, current)
+
+    @asynccontextmanager
+    async def _warm(self, current: State, old: Candidate, new: Candidate) -> AsyncIterator[None]:
+        """While a change is stored: workers of the new state wait beside those of the old one.
+
+        As many as fit into the dedicated pool beside the old ones, one at least, which the trial
+        has left. Calls then find them, and the rest follow when the old ones have gone.
+        """
+        pool = current.pool
+        if pool is None or new.key == old.key:
+            yield
+            return
+        limits = self._catalog.pool_limits
+        most = pool.most(limits.default) if limits is not None else pool.initial
+        fit = max(1, min(pool.initial, most - pool.initial))
+        spec = await asyncio.to_thread(load_spec, new.body, self._blobs.path)
+        try:
+            with suppress(MLServeError):  # then calls wait until it is warm
+                await self._compute.dedicate(new.key, fit, pool.maximum, lambda: spec)
+                await self._compute.warmed(new.key, fit)
+            yield
+        except BaseException:
+            await self._compute.release(new.key)
+            raise
 
     def _earlier(self, current: State, number: int | None) -> State:
         name, version = current.name, current.version

@@ -6,16 +6,19 @@ import hashlib
 import json
 import sys
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..contract.definition import Definition
 from ..contract.realtime_definition import REALTIME
 from .batchable import unproven
 
+if TYPE_CHECKING:
+    from ..store.models import Pool
+
 Json = dict[str, Any]
 
 # The parts of a definition that workers are made from. What is not here (description, alias,
-# sample, package list, provenance) can change without touching a running worker.
+# sample, package list, provenance, sizes of a pool) can change without touching a running worker.
 _RUNS = (
     "name",
     "version",
@@ -26,7 +29,7 @@ _RUNS = (
     "outputParameterDefinitions",
     "outputFileNames",
 )
-_RUNS_OWN = ("form", "function", "prelude", "objects", "files", "interpreter", "pool")
+_RUNS_OWN = ("form", "function", "prelude", "objects", "files", "interpreter")
 
 
 def is_realtime(definition: Mapping[str, Any]) -> bool:
@@ -48,8 +51,13 @@ def runtime_key(definition: Mapping[str, Any]) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 
-def load_spec(definition: Mapping[str, Any], path: Callable[[str], Any]) -> Json:
-    """What the compute node needs to run it. ``path`` gives the local file of a blob."""
+def load_spec(
+    definition: Mapping[str, Any], path: Callable[[str], Any], pool: Pool | None = None
+) -> Json:
+    """What the compute node needs to run it. ``path`` gives the local file of a blob.
+
+    ``pool``: the dedicated pool that the version has now, whatever its definition says.
+    """
     own = definition["mlserve"]
     if is_realtime(definition):
         sha = own["model"]["sha256"]
@@ -84,8 +92,8 @@ def load_spec(definition: Mapping[str, Any], path: Callable[[str], Any]) -> Json
         "python": interpreter.get("version"),
         "imports": [*(own.get("packages") or ())],
     }
-    if own.get("pool"):
-        spec["pool"] = own["pool"]
+    if pool is not None:
+        spec["pool"] = {"initial": pool.initial, "max": pool.maximum}
     if own.get("batchable") and unproven(Definition.from_json(definition)):
         spec["prove"] = True  # by the first records that a worker gets together
     return spec

@@ -55,10 +55,10 @@ def test_initial_workers_are_started_with_the_first_call(make_node: MakeNode) ->
 
 def test_a_version_that_says_so_has_its_own_pool(make_node: MakeNode) -> None:
     node = make_node(pool_max=1, idle_timeout=0.3)
-    node.spec("s", SLEEP, pool={"initial": 2, "max": 3})
-    node.run(node.node.define("s", node.specs["s"]))
+    node.spec("s", SLEEP)
+    node.run(node.node.dedicate("s", 2, 3, lambda: node.specs["s"]))
     node.until(lambda: node.pool().get("idle") == 2)
-    assert len(set(pids(at_once(node, *[0.2] * 6)))) == 3
+    assert len(set(pids(at_once(node, *[0.5] * 6)))) == 3
     # The third goes when it is idle, the initial two stay.
     node.until(lambda: node.pool()["workers"] == 2)
     node.run(asyncio.sleep(0.5))

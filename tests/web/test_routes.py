@@ -11,6 +11,7 @@ from support.bodies import definition
 from jupyter_mlserve.contract.definition import Definition
 from jupyter_mlserve.contract.errors import ServiceNotFound, VersionDeleted
 from jupyter_mlserve.store.catalog import Catalog
+from jupyter_mlserve.store.models import Pool
 from jupyter_mlserve.web.node import own_interpreter
 from jupyter_mlserve.web.routes import Routes
 from jupyter_mlserve.web.runtime import load_spec, runtime_key
@@ -109,6 +110,7 @@ def test_workers_are_shared_by_states_that_run_the_same() -> None:
         made("y = x", description="D"),
         made("y = x", operationId="alias"),
         made("y = x", mlserve={"sample": {"x": 1}}),
+        made("y = x", mlserve={"pool": {"initial": 1, "max": 2}}),
         made("y = x", mlserve={"packages": {"pandas": "3"}, "notebook": "a.ipynb"}),
     ):
         assert runtime_key(same.to_json()) == key
@@ -123,7 +125,6 @@ def test_workers_are_shared_by_states_that_run_the_same() -> None:
         made("y = x", outputFileNames=["a.csv"]),
         made("y = x", mlserve={"objects": [blob]}),
         made("y = x", mlserve={"prelude": [{"source": "import os", "names": ["os"]}]}),
-        made("y = x", mlserve={"pool": {"initial": 1, "max": 2}}),
         made("y = x", mlserve={"interpreter": {**own_interpreter(), "executable": "/other"}}),
     ):
         assert runtime_key(other.to_json()) != key
@@ -136,9 +137,9 @@ def test_what_the_compute_node_is_told() -> None:
         outputFileNames=["a.csv"],
         mlserve={"objects": [{**blob, "type": "t"}], "pool": {"initial": 1, "max": 3}},
     )
-    spec = load_spec(body.to_json(), lambda sha: f"/blobs/{sha}")
+    spec = load_spec(body.to_json(), lambda sha: f"/blobs/{sha}", Pool(2, 0))
     assert spec["objects"] == [{"name": "m", "path": f"/blobs/{'ab' * 32}", "sha256": "ab" * 32}]
-    assert spec["pool"] == {"initial": 1, "max": 3}
+    assert spec["pool"] == {"initial": 2, "max": 0}  # of the version, not of its definition
     assert spec["files_out"] == ["a.csv"]
     assert spec["interpreter"] == own_interpreter()["executable"]
     assert (spec["name"], spec["version"], spec["function"]) == ("AddOne", "1.0", None)

@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections.abc import Callable
 from contextlib import AsyncExitStack
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from ...access.principal import SERVER, Principal
@@ -55,7 +56,9 @@ class Asker:
         self.owner = core.policy.may(principal, "see_code", state.author, owner).allowed
         self._block = Block(seconds, parallel, self.definition.batchable, self.owner)
         self._node = core.realtime if self.realtime else core.compute
-        self._spec = lambda: core.spec(state)
+        # A dedicated pool is for the state that is current, and the compute node knows of it.
+        shared = replace(state, pool=None)
+        self._spec = lambda: core.spec(shared)
         # Of records that are suspected of stopping the process, one is asked at a time: else those
         # that are innocent would be lost, and given up, with the one that is not.
         self._apart = asyncio.Lock()
