@@ -282,9 +282,37 @@ class DeployClient:
 
     rollback = rollback_service
 
+    def create_or_update_service_pool(
+        self, name: str, version: str, initial_pool_size: int = 0, max_pool_size: int = 0
+    ) -> None:
+        """Give a version workers of its own, or change how many.
+
+        ``initial_pool_size`` are started at once and wait for calls; there are at most
+        ``max_pool_size`` (0: as many as the server allows a version). The version then takes no
+        worker of the common ones, and others take none of its. :meth:`get_service_pool_status`
+        says when they are warm.
+        """
+        sizes = {"InitialPoolSize": initial_pool_size, "MaxPoolSize": max_pool_size}
+        with self._looking_for(name, version):
+            self.connection.request("POST", path_of("services", name, version, "pool"), json=sizes)
+
+    def get_service_pool_status(self, name: str, version: str) -> list[dict[str, str]]:
+        """How the pool is on each compute node. Keys: computeNodeEndpoint, status ("Pending",
+        "Success": its first workers are warm, "NotFound": there is none)."""
+        with self._looking_for(name, version):
+            found = self.connection.request("GET", path_of("services", name, version, "pool"))
+        return [{key: node[key] for key in ("computeNodeEndpoint", "status")} for node in found]
+
+    def delete_service_pool(self, name: str, version: str) -> bool:
+        """Let a version share workers with the others again; no call is disturbed. True."""
+        with self._looking_for(name, version):
+            self.connection.request("DELETE", path_of("services", name, version, "pool"))
+        return True
+
     def history(self, name: str, version: str | None = None) -> list[dict[str, Any]]:
         """What happened to a service or a version, oldest first. Keys: at (UTC), who, action
-        ("publish", "update", "rollback", "delete"), name, version, state ({"id", "number"})."""
+        ("publish", "update", "rollback", "delete", "pool"), name, version, state
+        ({"id", "number"})."""
         parts = [part for part in (name, version) if part is not None]
         with self._looking_for(name, version):
             answer = self.connection.request("GET", path_of("services", *parts, "history"))
