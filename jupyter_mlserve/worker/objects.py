@@ -9,7 +9,10 @@ from .workdir import CHUNK, corrupt, open_blob
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Mapping
+    from typing import Any, BinaryIO, Mapping
+
+# dill names this function wherever it packs code.
+_CODE_MARK = b"_create_code"
 
 
 def load_object(item: Mapping[str, Any]) -> Any:
@@ -31,8 +34,8 @@ def load_object(item: Mapping[str, Any]) -> Any:
             digest.update(chunk)
         if digest.hexdigest() != item["sha256"]:
             raise corrupt(f"the object {name!r}", "its content is not what was published")
-        blob.seek(0)
         dill = _dill()
+        refuse_foreign_code(blob, name)
         try:
             return dill.load(io.BufferedReader(blob))
         except MemoryError:
@@ -42,6 +45,32 @@ def load_object(item: Mapping[str, Any]) -> Any:
                 f"The object {name!r} could not be loaded: {message_of(exc)}.{advice_for(exc)}",
                 traceback=traceback_of(exc),
             ) from None
+
+
+def refuse_foreign_code(file: BinaryIO, name: str) -> None:
+    """Raise LoadFailure if the pickle of the object ``name`` holds code of another Python.
+
+    Nothing of it is run. ``file`` is read from its start, and left there.
+    """
+    file.seek(0)
+    if _has_code(file):
+        # Most models are of importable classes, and have none.
+        from . import pickled_code
+
+        file.seek(0)
+        pickled_code.refuse_foreign_code(file, name)
+    file.seek(0)
+
+
+def _has_code(file: BinaryIO) -> bool:
+    end = b""
+    while True:
+        chunk = file.read(CHUNK)
+        if not chunk:
+            return False
+        if _CODE_MARK in chunk or _CODE_MARK in end + chunk[: len(_CODE_MARK)]:
+            return True
+        end = (end + chunk[-len(_CODE_MARK) :])[-len(_CODE_MARK) :]
 
 
 def _dill() -> Any:

@@ -10,7 +10,8 @@ import sys
 import types
 
 from .execution import is_name
-from .failures import message_of, missing_module, traceback_of
+from .failures import LoadFailure, message_of, missing_module, traceback_of
+from .objects import refuse_foreign_code
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -50,9 +51,12 @@ class Workspace:
         dill = _dill(name)
         try:
             with open(path, "rb") as file:
+                refuse_foreign_code(file, name)
                 self._ns[name] = dill.load(file)
         except KeyboardInterrupt:
             raise
+        except LoadFailure as exc:
+            raise ObjectFailure(name, exc.message) from None
         except BaseException as exc:
             why = f"The object {name!r} could not be loaded: {message_of(exc)}."
             module = missing_module(exc)

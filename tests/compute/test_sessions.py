@@ -14,6 +14,7 @@ from typing import Any
 
 import dill
 import pytest
+from support.foreign_pickles import FOREIGN
 
 from jupyter_mlserve.compute.client import ComputeConfig, ComputeNode, Reply
 from jupyter_mlserve.compute.orphans import WORKER_MARK, marked
@@ -499,10 +500,12 @@ def test_a_session_whose_objects_cannot_be_loaded_is_not_opened(
         "missing": ("'x'", "no_such_module", "Install it"),
         "text": ("'x'", "could not be loaded"),
         "gone": ("'x'", "No such file"),
+        "old": ("'x' was packed under Python 3.7 or older, and is to run under Python 3.",),
     }
     pack(tmp_path / "crash", Crash())
     pack(tmp_path / "missing", Missing())
     (tmp_path / "text").write_text("no pickle")
+    (tmp_path / "old").write_bytes(FOREIGN["3.7/0.3.7"]["model"])
     for name, words in wrong.items():
         reply = room.open(("y", good), ("x", tmp_path / name))
         says(reply, 400, "SessionFailed", *words)

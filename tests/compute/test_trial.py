@@ -9,9 +9,10 @@ from typing import Any
 
 import dill
 import pytest
+from support.foreign_pickles import FOREIGN, minor
 from support.worker_process import blob
 
-from .conftest import Driver, MakeNode, body_of
+from .conftest import Driver, MakeNode, alive, body_of
 
 
 def refused(node: Driver, sample: Any = None) -> dict[str, Any]:
@@ -114,6 +115,30 @@ def test_an_interpreter_that_is_too_old(node: Driver) -> None:
     body = refused(node)
     assert "Python 3.8 or newer is needed" in body["message"]
     assert "SyntaxError" in body["details"]["traceback"]
+
+
+def test_objects_of_another_python_and_the_worker_that_read_them(
+    node: Driver, tmp_path: Path
+) -> None:
+    origin = next(o for o in ("3.13/0.4.1", "3.11/0.4.1") if minor(o) != sys.version_info[:2])
+    content = FOREIGN[origin]["model"]
+    # Its process says who it is before the objects are read.
+    where = tmp_path / "pid"
+    code = "def f(x): return model.predict([x])"
+    more = {
+        "prelude": [
+            {
+                "source": f"import os\nopen({str(where)!r}, 'w').write(str(os.getpid()))",
+                "names": [],
+            },
+            {"object": "model", "names": ["model"]},
+        ]
+    }
+    node.spec("s", code, objects=[blob(tmp_path, "model", content)], **more)
+    message = refused(node)["message"]
+    assert f"was packed under Python {origin.split('/')[0]}, and is to run under Python " in message
+    assert "under Python {}.{} (".format(*sys.version_info) in message
+    assert not alive(int(where.read_text()))
 
 
 def test_a_missing_package(node: Driver) -> None:

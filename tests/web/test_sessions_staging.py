@@ -8,6 +8,7 @@ import io
 import json
 import os
 import pickle
+import sys
 import uuid
 import zipfile
 from pathlib import Path
@@ -16,6 +17,7 @@ from urllib.parse import quote
 
 import pytest
 from support.bodies import definition
+from support.foreign_pickles import FOREIGN, minor
 
 OCTETS = {"Content-Type": "application/octet-stream"}
 NOBODYS = "00000000-0000-4000-8000-000000000000"
@@ -366,3 +368,40 @@ class TestLimits:
             await asyncio.sleep(0.02)
         assert list(incoming.iterdir()) == []
         assert list(node.core.blobs._store.entries()) == []
+
+
+async def test_objects_packed_under_another_python_are_refused(
+    http: Any, session: Any, node: Any, tmp_path: Path
+) -> None:
+    """Called, they would end the interpreter; the worker that read them is thrown away."""
+    origin = next(o for o in ("3.13/0.4.1", "3.11/0.4.1") if minor(o) != sys.version_info[:2])
+    id = await session(model=FOREIGN[origin]["model"])
+    taken = (await http("POST", f"sessions/{id}/snapshot", {"name": None})).json["snapshotId"]
+    body = {
+        **definition("y = model.predict([x])"),
+        "snapshotId": taken,
+        "operationId": "score",
+        "runtimeType": "Python",
+    }
+    refused = await http("POST", "services/Other/1.0", body)
+    assert (refused.status, refused.json["exceptionType"]) == (400, "TrialFailed")
+    message = refused.json["message"]
+    assert "so nothing was published. The object 'model' was packed under " in message
+    assert f"Python {origin.split('/')[0]}, and is to run under Python " in message
+    assert "under Python {}.{} (".format(*sys.version_info) in message
+    assert (await http("GET", "services/Other/1.0")).status == 404
+    children = Path(f"/proc/{node.core.compute.pid}/task/{node.core.compute.pid}/children")
+    for _ in range(500):
+        if not children.read_text():
+            break
+        await asyncio.sleep(0.02)
+    assert not children.read_text()
+    status = await node.core.compute.status()
+    assert (status["workers"], status["pools"]) == (0, [])
+    # The server goes on: the same objects, packed here, are published.
+    id = await session(model=MODEL)
+    taken = (await http("POST", f"sessions/{id}/snapshot", {"name": None})).json["snapshotId"]
+    made = await http(
+        "POST", "services/Other/1.0", {**body, **definition(CODE), "snapshotId": taken}
+    )
+    assert made.status == 201, made.json
