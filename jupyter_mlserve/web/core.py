@@ -6,6 +6,7 @@ Importing this loads SQLAlchemy.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Awaitable
 from typing import TYPE_CHECKING, Any
 
@@ -34,6 +35,9 @@ if TYPE_CHECKING:
 
 # Other databases than SQLite are asked for their revision by a query, and not for every call.
 REMOTE_LOOK_SECONDS = 0.25
+# Where blobs become unused often, as with each publish from a session, looking for all that are
+# waits so long for more.
+COLLECT_SECONDS = 600.0
 
 
 class Core:
@@ -88,12 +92,18 @@ class Core:
             self.desk = Desk()
             self.runner = BatchRunner(self, settings.batch, node.log)
             self.sessions = Sessions(
-                settings.data_dir, settings.session, self.compute, node.policy, node.log
+                settings.data_dir,
+                settings.session,
+                self.compute,
+                node.policy,
+                self.collect_some_time,
+                node.log,
             )
         except BaseException:
             self.catalog.close()
             raise
         self._collecting = False
+        self._collected = -COLLECT_SECONDS
 
     def spec(self, state: State) -> dict[str, Any] | Awaitable[dict[str, Any]]:
         """Asked when the compute node does not know the state: first call, or after a restart."""
@@ -144,7 +154,13 @@ class Core:
         """Remove blobs that nothing needs any more, in the background."""
         if not self._collecting:
             self._collecting = True
+            self._collected = time.monotonic()
             self._node.track(self._collect())
+
+    def collect_some_time(self) -> None:
+        """The same, unless it was done a short while ago."""
+        if time.monotonic() - self._collected >= COLLECT_SECONDS:
+            self.collect_soon()
 
     async def _collect(self) -> None:
         try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import pickle
 import time
 import urllib.request
 from collections.abc import Iterator
@@ -85,6 +86,10 @@ def test_the_web_node_loads_nothing_heavy(server: RunningServer, attitude_model:
         while ask(server, "GET", batch)["state"] != "Complete":
             time.sleep(0.05)
         assert ask(server, "GET", f"{batch}/results")["count"] == 1
+    session = f"mlserve/sessions/{ask(server, 'POST', 'mlserve/sessions', {})['sessionId']}"
+    ask(server, "POST", f"{session}/workspace/x", pickle.dumps(1), {})
+    assert ask(server, "POST", f"{session}/execute", {"code": "y = x"})["success"] is True
+    ask(server, "POST", f"{session}/snapshot", {})
     ask(server, "GET", "mlserve/status")
     assert stream.startswith(b"\xff\xff\xff\xff")
     modules = ask(server, "GET", "modules")["modules"]

@@ -107,7 +107,14 @@ def test_what_a_killed_run_left_is_removed_and_a_living_one_is_left_alone(tmp_pa
 async def test_gone_is_remembered_over_a_restart(tmp_path: Path) -> None:
     def started() -> Sessions:
         log = logging.getLogger("test")
-        return Sessions(tmp_path, SessionSettings(), ComputeNode(), Policy(), log)
+        return Sessions(
+            tmp_path,
+            SessionSettings(),
+            ComputeNode(),
+            Policy(),
+            lambda: None,
+            log,
+        )
 
     sessions = started()
     session = await sessions.create(ANN, None)

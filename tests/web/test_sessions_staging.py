@@ -123,6 +123,31 @@ async def test_the_same_content_again(http: Any, snapshot: Any, publish: Any) ->
         assert (ours.status, ours.json["unchanged"]) == (200, True)
 
 
+class Trap:
+    """Whoever unpickles it says so."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> Any:
+        return Path.touch, (self.path,)
+
+
+async def test_objects_are_not_looked_into(http: Any, session: Any, tmp_path: Path) -> None:
+    sprung = tmp_path / "sprung"
+    trap = pickle.dumps(Trap(sprung))
+    id = await session(trap=trap)
+    assert (await http("GET", f"sessions/{id}/workspace/trap")).content == trap
+    kept = (await http("POST", f"sessions/{id}/snapshot", {})).json["snapshotId"]
+    assert (await http("GET", f"snapshots/{kept}")).status == 200
+    other = (await http("POST", "sessions", {"snapshotId": kept})).json["sessionId"]
+    assert (await http("GET", f"sessions/{other}/workspace")).json == ["trap"]
+    assert not sprung.exists()
+    run = {"code": "x = 1"}
+    assert (await http("POST", f"sessions/{other}/execute", run)).status == 200
+    assert sprung.exists(), "in the interpreter of the session"
+
+
 async def test_objects_of_a_session(http: Any, session: Any) -> None:
     id = await session(model=MODEL, é=b"\x80\x03K\x05.")
     path = f"sessions/{id}/workspace"
@@ -278,6 +303,7 @@ class TestCollection:
         id = await session(model=MODEL)
         assert await collected() == {sha}, "it waits in a session"
         kept = (await http("POST", f"sessions/{id}/snapshot", {})).json["snapshotId"]
+        assert (await http("GET", f"sessions/{id}/workspace")).json == ["model"]
         await http("DELETE", f"sessions/{id}")
         assert await collected() == {sha}, "it is in a snapshot"
         sent = {"snapshotId": kept, **definition(CODE)}

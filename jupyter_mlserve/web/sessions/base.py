@@ -25,6 +25,10 @@ class SessionBase(SendingHandler):
         """The session, if it is the asker's. Raises NotFound, SessionEnded."""
         return self.node.core.sessions.get(self.principal, id)
 
+    def sees_traceback(self, exc: BaseException) -> bool:
+        """The code that runs in a session is its user's own."""
+        return True
+
     async def snapshot(self, id: str) -> Snapshot:
         """The snapshot, if it is the asker's. Raises NotFound."""
         core = self.node.core

@@ -6,6 +6,7 @@ its objects are the variables of the interpreter.
 
 from __future__ import annotations
 
+import asyncio
 import json
 import sys
 from collections.abc import Awaitable
@@ -30,8 +31,10 @@ async def start(core: Core, session: Session) -> None:
         session.alive()
         if session.live:
             return
+        spec = await asyncio.to_thread(_spec, core, session)  # may download
+        session.alive()
         session.started = True
-        reply = await core.compute.open_session(session.id, _spec(core, session))
+        reply = await core.compute.open_session(session.id, spec)
         if reply.status != 200:
             session.alive()  # closed meanwhile: that is why
             raise error_of(reply)

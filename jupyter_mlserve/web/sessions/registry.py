@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from logging import Logger
 from pathlib import Path
 from typing import Any
@@ -31,11 +31,13 @@ class Sessions:
         settings: SessionSettings,
         compute: ComputeNode,
         policy: Policy,
+        unused: Callable[[], None],
         log: Logger,
     ) -> None:
         self._settings = settings
         self._compute = compute
         self._policy = policy
+        self._unused = unused  # called when objects that waited are not needed any more
         self._log = log
         self._key = load_key(data_dir / "session_ids.key")
         self._room = Room(data_dir / "sessions")
@@ -132,7 +134,9 @@ class Sessions:
         if session.started:
             await self._compute.close_session(session.id, True)
         async with session.lock:
-            session.staged.clear()
+            if session.staged:
+                session.staged.clear()
+                self._unused()
         await asyncio.to_thread(self._room.remove, session.id)
 
     def _keep(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:

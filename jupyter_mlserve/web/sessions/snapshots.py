@@ -54,7 +54,7 @@ class SnapshotHandler(SessionBase):
             core.snapshots.delete(snapshot.id)
 
         await asyncio.to_thread(delete)
-        core.collect_soon()
+        core.collect_some_time()
         self.log.info("%s deleted the snapshot %s", snapshot.owner, snapshot.id)
         self.reply("Snapshot deleted.")
 
