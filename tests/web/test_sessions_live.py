@@ -102,6 +102,8 @@ async def test_code_variables_and_what_is_seen_of_them(http: Any, session: Any, 
     for body in (b"", b"[]", b'{"code": 3}', b'{"code": "y", "inputParameters": 3}', b"[" * 10**5):
         bad = await one.ask("POST", "/execute", body)
         assert (bad.status, bad.json["exceptionType"]) == (400, "InvalidInput"), body[:40]
+    ran = (await one.ask("GET", "/history")).json
+    assert ran == [*history, "z.append(3)"], "what was refused did not run"
 
     # A snapshot of it, and a service, and another session, from that.
     taken = await one.ask("POST", "/snapshot", {"name": "all"})
@@ -243,8 +245,20 @@ async def test_what_code_left_in_the_directory_is_not_followed(
     (closed / "x").write_text("x")
     closed.chmod(0)
     assert (await one.ask("GET", "/files")).status == 200
+    # Nor is the directory itself, when code has put something else in its place.
+    files.rename(files.with_name("moved"))
+    for put in (lambda: None, lambda: files.symlink_to(tmp_path), lambda: os.mkfifo(files)):
+        files.unlink(missing_ok=True)
+        put()
+        for method, path, body in (("GET", "/files", None), ("POST", "/snapshot", {})):
+            gone = await asyncio.wait_for(one.ask(method, path, body), 5)
+            assert (gone.status, gone.json["exceptionType"]) == (409, "Conflict"), path
+        assert (await one.send("secret", b"x")).status == 409
+        for method in ("GET", "DELETE"):
+            assert (await one.ask(method, "/files/secret")).status == 404
     assert (await one.ask("DELETE")).status == 200
     assert not files.parent.exists()
+    assert secret.read_text() == "secret"
 
 
 class TestEnds:

@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from ...contract.errors import InvalidInput, ServiceFailed, error_body
+from ...contract.errors import CallTimeout, InvalidInput, ServiceFailed, error_body
 from ...contract.http_status import status_of
 from ..base import SESSIONS, MLServeHandler, allowed
 from ..errors import Answer, as_error, dump
@@ -93,8 +93,12 @@ class Execution(BodyExchange):
             code = _code_of(body)
             with core.sessions.get(self.identity.principal, self.path_args[0]).using() as session:
                 await start(core, session)
+                try:
+                    reply = await asked(core, session, core.compute.execute(session.id, body))
+                except CallTimeout:
+                    session.history.add(code)  # it ran; what was refused did not
+                    raise
                 session.history.add(code)
-                reply = await asked(core, session, core.compute.execute(session.id, body))
         finally:
             self.abandon()
         if reply.header.get("success"):

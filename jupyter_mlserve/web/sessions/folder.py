@@ -148,7 +148,13 @@ def no_file(name: str) -> NotFound:
 
 @contextmanager
 def _opened(root: Path) -> Iterator[int]:
-    handle = os.open(root, _FOLDER)
+    try:
+        handle = os.open(root, _FOLDER)
+    except (FileNotFoundError, NotADirectoryError, PermissionError) as exc:
+        raise Conflict(
+            "The working directory of the session cannot be used, because its code has removed, "
+            f"moved or closed it ({exc.strerror}). Close the session, and create another one."
+        ) from None
     try:
         yield handle
     finally:
