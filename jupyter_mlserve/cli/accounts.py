@@ -14,6 +14,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from sqlalchemy.exc import ArgumentError
+
 from ..access.passwords import MAX_BYTES, Passwords, check_password
 from ..access.principal import server_owner
 from ..access.tokens import IDLE_SECONDS, LOGIN_SECONDS
@@ -140,7 +142,15 @@ def opened(arguments: argparse.Namespace, make: bool = False) -> Iterator[Accoun
             f"There is no database {local} yet. If the server has another one, say which: "
             "--data-dir or --db-url (`jupyter mlserve user --help`)."
         )
-    with Catalog(url) as catalog:
+    try:
+        catalog = Catalog(url)
+    except (ArgumentError, ImportError) as exc:
+        # Without its text: there may be a password in the URL.
+        raise InvalidInput(
+            f"The db_url cannot be used ({type(exc).__name__}). It must be an SQLAlchemy URL whose "
+            "driver is installed here, or the path of an SQLite file."
+        ) from exc
+    with catalog:
         yield Accounts(catalog.database, IDLE_SECONDS, LOGIN_SECONDS)
 
 
