@@ -76,7 +76,7 @@ def check(notebook: Any) -> None:
     assert ":param float hp:" in output_of(notebook, "help")
     told = output_of(notebook, "capabilities")
     assert "api: /api/TransmissionService/1.0" in told
-    assert "operation_id: manualTransmission" in told
+    assert "called by: manualTransmission" in told
     response = output_of(notebook, "response")
     assert "Rows read: 1" in response
     assert f"am_Pred\n{ANSWER}" in response
