@@ -301,12 +301,14 @@ class ComputeNode(SessionCalls):
     async def status(self) -> dict[str, Any]:
         """What runs: ``running, pid, restarts`` and what the node says of itself.
 
-        It starts nothing.
+        ``down``: 0 if it runs, or was not needed yet; more after it has stopped by itself, then it
+        is not started for so many seconds. It starts nothing.
         """
         about: dict[str, Any] = {
             "running": False,
             "pid": self.pid,
             "restarts": max(self.restarts, 0),
+            "down": 0.0,
             **self.at_rest,
         }
         connection = self._connection
@@ -314,6 +316,8 @@ class ComputeNode(SessionCalls):
             with contextlib.suppress(ComputeLost):
                 reply = await connection.ask(dump_header({"op": "status"}))
                 about.update(json.loads(reply.body), running=True)
+        if not about["running"] and self._failures:
+            about["down"] = round(max(0.001, self._not_before - time.monotonic()), 3)
         return about
 
     # Starting and losing the process

@@ -408,6 +408,11 @@ class Catalog:
                     self._revision = int(connection.scalar(sql.REVISION) or 0)
             return self._revision
 
+    def read_revision(self) -> int:
+        """As :meth:`revision`, but the database is asked in any case."""
+        with self.database.read() as connection:
+            return int(connection.scalar(sql.REVISION) or 0)
+
     def changes(self, since: int) -> list[tuple[str, str]]:
         """The (name, version) of all versions that changed after revision ``since``, each once."""
         with self.database.read() as connection:

@@ -16,6 +16,7 @@ from .batch.handlers import ExecutionHandler
 from .batch.results import ResultsHandler
 from .batch.uploads import BatchUpload
 from .blobs import BlobUpload, MissingBlobsHandler
+from .computenodes import ComputeNodesHandler
 from .login import BODY_LIMIT, LoginHandler, RefreshTokenHandler
 from .pool_handlers import PoolHandler
 from .prepare import PrepareHandler
@@ -56,6 +57,7 @@ SESSION = rf"sessions/{PART}"
 # In this order. A trailing slash is tolerated everywhere.
 HANDLERS: tuple[tuple[str, type[MLServeHandler]], ...] = (
     (r"status", StatusHandler),
+    (r"computenodes", ComputeNodesHandler),
     (r"prepare", PrepareHandler),
     (r"services", AllServicesHandler),
     (rf"{SERVICE}/history", HistoryHandler),

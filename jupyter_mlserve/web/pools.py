@@ -138,14 +138,33 @@ class ServicePools:
 
     # -- what is asked --------------------------------------------------------------------------
 
+    def report(self, compute: Json) -> dict[str, Json]:
+        """How each pool is that should be there, by the name of its version."""
+        there = {pool["state"]: pool for pool in compute.get("pools") or () if pool["dedicated"]}
+        found: dict[str, Json] = {}
+        for (name, version), held in sorted(self._held.items()):
+            about = there.get(held.key)
+            found[f"{name} {version}"] = {
+                "status": _word(about, held.pool),
+                "initialPoolSize": held.pool.initial,
+                "maxPoolSize": about["max"] if about else held.pool.maximum,
+                "currentPoolSize": about["workers"] if about else 0,
+                "activeShellCount": about["busy"] if about else 0,
+                "queue": about["queue"] if about else 0,
+            }
+        return found
+
     def status(self, state: State, compute: Json) -> Word:
         """How the pool of a state is; ``compute`` is what the compute node says of itself."""
         if state.pool is None or is_realtime(state.definition):
             return "NotFound"
         key = runtime_key(state.definition)
-        for about in compute.get("pools") or ():
-            if about["state"] == key and about["dedicated"] and not about["retired"]:
-                applied = about["initial"] == state.pool.initial
-                warm = about["ready"] >= state.pool.initial
-                return "Success" if applied and warm else "Pending"
+        pools = [p for p in compute.get("pools") or () if p["dedicated"] and not p["retired"]]
+        return _word(next((p for p in pools if p["state"] == key), None), state.pool)
+
+
+def _word(about: Json | None, pool: Pool) -> Word:
+    """``about``: the pool as the compute node has it."""
+    if about is None or about["initial"] != pool.initial:
         return "Pending"
+    return "Success" if about["ready"] >= pool.initial else "Pending"

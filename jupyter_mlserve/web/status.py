@@ -2,22 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
-import os
-import time
-from typing import TYPE_CHECKING, Any
-
 from jupyter_server.utils import url_path_join
 
 from .._version import __version__
 from ..contract.errors import NotFound
 from .base import STATUS, MLServeHandler, allowed
-
-if TYPE_CHECKING:
-    from ..compute.client import ComputeNode
-
-Json = dict[str, Any]
-PASS, WARN, FAIL = "pass", "warn", "fail"
+from .health import bare, health
 
 
 class StatusHandler(MLServeHandler):
@@ -25,77 +15,25 @@ class StatusHandler(MLServeHandler):
 
     @allowed("read", STATUS)
     async def get(self) -> None:
-        """Always 200; ``statusCode`` is the worst of the components'."""
-        compute, realtime, database, blobs, batches = await asyncio.gather(
-            self._process("compute"),
-            self._process("realtime"),
-            self._ask(self._database),
-            self._ask(self._blobs),
-            self._ask(self._batches),
-        )
-        components = {
-            "web": {
-                "statusCode": PASS,
-                "pid": os.getpid(),
-                "uptime": round(time.time() - self.node.started, 3),
-                "running": self.node.running,
-            },
-            "compute": compute,
-            "realtime": realtime,
-            "database": database,
-            "blobs": blobs,
-            "batches": batches,
-        }
-        codes = [component["statusCode"] for component in components.values()]
+        """Always 200; ``statusCode`` is the worst of the components'.
+
+        Details of processes and stores are for administrators.
+        """
+        found = await health(self.node)
+        if not self.node.policy.may(self.principal, "administer").allowed:
+            found = bare(found)
         root = f"{self.request.protocol}://{self.request.host}"
         self.reply(
             {
-                "statusCode": next(code for code in (FAIL, WARN, PASS) if code in codes),
+                "statusCode": found["statusCode"],
                 "name": "jupyter_mlserve",
                 "version": __version__,
                 "url": f"{root}{url_path_join(self.base_url, 'mlserve')}/",
                 "user": self.principal.username,
-                "components": components,
+                "details": found["details"],
+                "components": found["components"],
             }
         )
-
-    async def _ask(self, question: Any) -> Json:
-        try:
-            answer: Json = await asyncio.to_thread(question)
-        except Exception as exc:
-            return {"statusCode": FAIL, "message": str(exc)}
-        return {"statusCode": PASS, **answer}
-
-    def _database(self) -> Json:
-        return {"revision": self.node.core.catalog.revision()}
-
-    def _blobs(self) -> Json:
-        used, quota = self.node.core.blobs.used(), self.node.settings.storage_quota
-        full = bool(quota) and used > 0.9 * quota
-        return {"statusCode": WARN if full else PASS, "used": used, "quota": quota or None}
-
-    def _batches(self) -> Json:
-        summary = self.node.core.executions.summary()
-        quota = self.node.settings.batch.quota
-        full = bool(quota) and summary.bytes > 0.9 * quota
-        return {
-            "statusCode": WARN if full else PASS,
-            "executions": summary.executions,
-            "ready": summary.ready,
-            "running": summary.running,
-            "bytes": summary.bytes,
-            "quota": quota or None,
-            **self.node.core.desk.busy,
-        }
-
-    async def _process(self, name: str) -> Json:
-        try:
-            compute: ComputeNode = getattr(self.node.core, name)
-            about = await compute.status()
-            # Versions of realtime services that stopped their process again and again.
-            return {"statusCode": WARN if about.get("held_back") else PASS, **about}
-        except Exception as exc:
-            return {"statusCode": FAIL, "message": str(exc)}
 
 
 class UnknownHandler(MLServeHandler):

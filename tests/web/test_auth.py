@@ -14,6 +14,7 @@ from support.bodies import definition
 EXECUTION = "00000000-0000-4000-8000-000000000000"
 ENDPOINTS = [
     ("GET", "status"),
+    *((method, "computenodes") for method in ("GET", "POST", "PUT", "DELETE")),
     ("GET", "services"),
     ("GET", "services/AddOne"),
     ("POST", "services/AddOne"),
