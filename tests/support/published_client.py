@@ -17,11 +17,13 @@ def load() -> tuple[Any, Any]:
     """Its ``DeployClient`` and ``MLServer``, made to run on this Python."""
     if sys.version_info >= (3, 12):
         # Imported by it for DeployClient(use="MLServer"), which never worked; gone since 3.12.
-        sys.modules.setdefault("imp", types.ModuleType("imp"))
+        sys.modules["imp"] = types.ModuleType("imp")
     from azureml.common import utils
     from azureml.deploy import DeployClient
     from azureml.deploy.server import MLServer, service
 
+    if sys.version_info >= (3, 12):
+        del sys.modules["imp"]  # nobody else shall find it
     if sys.version_info >= (3, 8):  # noqa: UP036
         utils.function_beget = service.function_beget = function_beget
     return DeployClient, MLServer
