@@ -9,7 +9,6 @@ before leaves nothing but a blob or two, which are collected later.
 from __future__ import annotations
 
 import asyncio
-import uuid
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
@@ -21,8 +20,6 @@ from ..access.principal import Principal
 from ..compute.client import ComputeNode
 from ..contract.definition import Definition
 from ..contract.errors import (
-    BlobMissing,
-    BundleCorrupt,
     Gone,
     InvalidDefinition,
     InvalidInput,
@@ -36,8 +33,9 @@ from ..store.blobs import Blobs
 from ..store.catalog import Catalog
 from ..store.models import Pool, State
 from ..store.snapshots import Snapshot, Snapshots
+from .candidates import Candidate, candidate, not_uploaded, version_exists
 from .models import Form, Model, read_model, store_model
-from .runtime import is_realtime, load_spec, runtime_key
+from .runtime import is_realtime, load_spec
 from .sessions.base import own_snapshot
 from .sessions.publishing import with_snapshot
 from .trials import Trial, tried
@@ -55,17 +53,6 @@ class Outcome:
     state: State
     unchanged: bool = False
     trial: Trial | None = None
-
-
-@dataclass(frozen=True)
-class Candidate:
-    """What may become a state: its id then, and what is derived from its definition."""
-
-    id: str
-    definition: Definition
-    body: Json
-    content_hash: str
-    key: str
 
 
 class Publisher:
@@ -337,13 +324,7 @@ class Publisher:
 
     def _candidate(self, definition: Definition) -> Candidate:
         """Definitions can be large: call it in a thread."""
-        body = definition.to_json()
-        if definition.interpreter is None and not is_realtime(body):
-            body["mlserve"]["interpreter"] = self._interpreter
-            definition = Definition.from_json(body)
-        return Candidate(
-            uuid.uuid4().hex, definition, body, definition.content_hash(), runtime_key(body)
-        )
+        return candidate(definition, self._interpreter)
 
     async def _keep(self, new: Candidate, model: Model | None) -> None:
         """Store the model, if one came; this also heals a version whose stored one was damaged."""
@@ -366,35 +347,13 @@ class Publisher:
         identical = state.content_hash == new.content_hash
         if identical and again:
             return Outcome(state, unchanged=True)
-        magic = "%publish_realtime" if is_realtime(new.body) else "%%publish_service"
-        raise VersionExists(
-            f"Service {name!r} has a version {version!r} already, with "
-            f"{'this very' if identical else 'another'} content. Either "
-            f"update it ({magic} --update, redeploy(), PATCH), or publish under another version.",
-            identical=identical,
-            state=state.id,
-        )
+        raise version_exists(new, state, identical)
 
     async def _require_blobs(self, definition: Definition) -> None:
         wanted = list(definition.blobs)
         missing = await asyncio.to_thread(self._blobs.missing, wanted) if wanted else []
         if missing:
-            if definition.realtime is not None:
-                raise BundleCorrupt(
-                    f"The model of {definition.name!r} version {definition.version!r} is gone "
-                    "from the store. Publish it again.",
-                    sha256=missing,
-                )
-            names = [
-                item["name"]
-                for item in (*definition.objects, *definition.files)
-                if item["sha256"] in missing
-            ]
-            raise BlobMissing(
-                f"The content of {', '.join(map(repr, names))} was not uploaded. Send it with "
-                "PUT blobs/SHA256 first, then repeat.",
-                sha256=missing,
-            )
+            raise not_uploaded(definition, missing)
 
     async def _try_change(self, old: Candidate, new: Candidate) -> Trial | None:
         """The trial, unless workers and sample stay as they are, and nothing new is promised."""
