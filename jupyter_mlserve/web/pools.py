@@ -58,6 +58,7 @@ class ServicePools:
         self._wake: asyncio.Event | None = None
         self._task: asyncio.Task[None] | None = None
         self._stopped = False
+        self._said = ""
 
     # -- life -----------------------------------------------------------------------------------
 
@@ -87,8 +88,11 @@ class ServicePools:
             self._wake.clear()
             try:
                 await self._catch_up()
+                self._said = ""
             except MLServeError as exc:
-                self._log.warning("cannot look for dedicated pools: %s", exc)
+                if str(exc) != self._said:
+                    self._said = str(exc)
+                    self._log.warning("cannot look for dedicated pools: %s", exc)
             except Exception:
                 self._log.exception("could not look for dedicated pools")
             with suppress(asyncio.TimeoutError, TimeoutError):
