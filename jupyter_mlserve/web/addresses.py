@@ -17,6 +17,7 @@ from .batch.results import ResultsHandler
 from .batch.uploads import BatchUpload
 from .blobs import BlobUpload, MissingBlobsHandler
 from .computenodes import ComputeNodesHandler
+from .documents import CoreDocumentHandler
 from .login import BODY_LIMIT, LoginHandler, RefreshTokenHandler
 from .pool_handlers import PoolHandler
 from .prepare import PrepareHandler
@@ -58,6 +59,7 @@ SESSION = rf"sessions/{PART}"
 HANDLERS: tuple[tuple[str, type[MLServeHandler]], ...] = (
     (r"status", StatusHandler),
     (r"computenodes", ComputeNodesHandler),
+    (r"(swagger|openapi)\.json", CoreDocumentHandler),
     (r"prepare", PrepareHandler),
     (r"services", AllServicesHandler),
     (rf"{SERVICE}/history", HistoryHandler),

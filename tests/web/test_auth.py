@@ -15,6 +15,8 @@ EXECUTION = "00000000-0000-4000-8000-000000000000"
 ENDPOINTS = [
     ("GET", "status"),
     *((method, "computenodes") for method in ("GET", "POST", "PUT", "DELETE")),
+    ("GET", "swagger.json"),
+    ("GET", "openapi.json"),
     ("GET", "services"),
     ("GET", "services/AddOne"),
     ("POST", "services/AddOne"),
@@ -443,6 +445,7 @@ class TestAuthorizer:
         resources = dict.fromkeys(("services", "realtime-services", "prepare"), "services")
         resources |= {"api": "api", "blobs": "blobs"}
         resources |= dict.fromkeys(("sessions", "snapshots"), "sessions")
+        resources |= {"swagger.json": "api", "openapi.json": "api"}
         # Twice and in both directions: Jupyter's decorator is known to remember the first.
         for method, path in [*ENDPOINTS, *reversed(ENDPOINTS)]:
             Recorder.asked.clear()
