@@ -348,13 +348,11 @@ def _results() -> Json:
 
 
 def _events() -> Json:
-    text = (
-        "Events of the type progress, whose data is a BatchWebServiceResult without results. The "
-        "stream ends with the execution."
-    )
+    # No schema: some tools hold it to be that of the whole text, some that of one event.
     return {
-        "description": "The stream.",
-        "content": {"text/event-stream": {"schema": {"type": "string", "description": text}}},
+        "description": "Events of the type progress, whose data is a BatchWebServiceResult without "
+        "results. The stream ends with the execution.",
+        "content": {"text/event-stream": {}},
     }
 
 
