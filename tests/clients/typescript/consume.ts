@@ -45,6 +45,7 @@ async function main(url: string, username: string, password: string) {
   return {
     refused: refused.response?.status,
     called: called.outputParameters?.answer,
+    missingNumber: called.outputParameters?.missing,
     written: called.outputFiles,
     state: batch.state,
     batch: batch.batchExecutionResults?.map(result => result.outputParameters?.answer),
