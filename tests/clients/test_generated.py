@@ -25,8 +25,7 @@ Json = dict[str, Any]
 ROOT = Path(__file__).parents[2]
 TYPESCRIPT = Path(__file__).parent / "typescript"
 LOGIN = {"USERNAME": "consumer", "PASSWORD": PASSWORD}
-# am_Pred of mtcars, by am ~ hp + wt, for the two records below.
-RECORDS = [{"hp": 120, "wt": 2.8}, {"hp": 110, "wt": 2.62}]
+# am_Pred of mtcars, by am ~ hp + wt, for hp 120 and wt 2.8, and for hp 110 and wt 2.62.
 ANSWERS = [
     pytest.approx(0.5332668559970368, abs=1e-12),
     pytest.approx(0.5922041177822379, abs=1e-12),
@@ -60,7 +59,7 @@ def publish(server: RunningServer) -> None:
     with (ROOT / "notebooks" / "mtcars.csv").open() as stream:
         cars = list(csv.DictReader(stream))
     known = np.array([[1.0, float(car["hp"]), float(car["wt"])] for car in cars])
-    weights, *_ = np.linalg.lstsq(known, np.array([float(car["am"]) for car in cars]))
+    weights, *_ = np.linalg.lstsq(known, [float(car["am"]) for car in cars], rcond=None)
     DeployClient(server.url, auth=server.token).deploy_service(
         "TxService",
         version="1.0",
