@@ -28,7 +28,7 @@ class Principal:
     administrator: bool = False
 
 
-def from_jupyter(user: Any, identity_is_anonymous: bool) -> Principal:
+def from_jupyter(user: Any, identity_is_anonymous: bool, hub_user: str | None = None) -> Principal:
     """The principal behind ``handler.current_user``.
 
     ``user``: a ``jupyter_server.auth.User``, or what older identity providers give (a dict with
@@ -36,6 +36,7 @@ def from_jupyter(user: Any, identity_is_anonymous: bool) -> Principal:
     ``identity_is_anonymous``: the server's identity provider names nobody. It then makes up a
     random user for each browser, or even for each request, though there is one token or password:
     all of them are one owner, :func:`server_owner`, and own the same services tomorrow.
+    ``hub_user``: as for :func:`server_owner`. JupyterHub lets others in, too, if it is told to.
 
     Raises ValueError when a user of a provider that names its users has no name.
     """
@@ -51,7 +52,7 @@ def from_jupyter(user: Any, identity_is_anonymous: bool) -> Principal:
         display_name = str(getattr(user, "display_name", None) or username)
     if not username:
         raise ValueError("The identity provider of this server gave a user without a name.")
-    return Principal(username, display_name, JUPYTER)
+    return Principal(username, display_name, JUPYTER, administrator=username == hub_user)
 
 
 def server_owner(hub_user: str | None = None) -> Principal:
@@ -61,7 +62,7 @@ def server_owner(hub_user: str | None = None) -> Principal:
     the server act for this principal.
     """
     if hub_user:
-        return Principal(hub_user, hub_user, JUPYTER)
+        return Principal(hub_user, hub_user, JUPYTER, administrator=True)
     username = _system_user()
     return Principal(username, username, SERVER, administrator=True)
 

@@ -80,7 +80,7 @@ class MLServeHandler(APIHandler):
         """Who is asking, in our words (DESIGN: all anonymous users are one owner)."""
         if self._own is not None:
             return self._own
-        return from_jupyter(self.current_user, self.node.anonymous)
+        return from_jupyter(self.current_user, self.node.anonymous, self.node.hub_user)
 
     def identity(self) -> Identity:
         """The outcome of the checks, for who continues the request elsewhere."""

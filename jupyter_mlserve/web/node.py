@@ -91,7 +91,8 @@ class WebNode:
         self.identities = IdentityCache(
             provider, web_settings["authorizer"], settings.identity_cache_seconds
         )
-        self.kernel_token = KernelToken(server_owner(os.environ.get("JUPYTERHUB_USER")))
+        self.hub_user = os.environ.get("JUPYTERHUB_USER")
+        self.kernel_token = KernelToken(server_owner(self.hub_user))
         self.policy = Policy()
         self.http_metrics = True
         self.find_address: Callable[[], str] = str

@@ -51,7 +51,10 @@ def test_a_user_without_a_name_is_nobody(user: Any) -> None:
 
 
 def test_behind_a_hub_the_server_belongs_to_the_hubs_user() -> None:
-    assert server_owner("ann") == Principal("ann", "ann", "jupyter")
+    ann = Principal("ann", "ann", "jupyter", administrator=True)
+    assert server_owner("ann") == ann
     assert server_owner("") == server_owner(None)
     # So the kernel of a user and their browser are the same owner.
-    assert server_owner("ann") == from_jupyter(User(username="ann"), False)
+    assert from_jupyter(User(username="ann"), False, "ann") == ann
+    assert not from_jupyter(User(username="bob"), False, "ann").administrator
+    assert not from_jupyter(User(username="ann"), False).administrator
