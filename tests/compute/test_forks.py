@@ -226,7 +226,7 @@ def f(x):
 
 @linux
 def test_unused_fork_servers_go(make_node: MakeNode, library: Path) -> None:
-    node = make_node(idle_timeout=0.4)
+    node = make_node(idle_timeout=1.5)
     node.spec("s", WHERE, outputs="y: list", prelude=USES)
     assert forked(node)
     server = server_pid(node)

@@ -185,6 +185,8 @@ def test_one_holds_it(executions: Executions) -> None:
     assert executions.lease(made.id, ME, 60.0), "the same holder may ask again"
     assert not executions.lease(made.id, OTHER, 60.0)
     assert executions.runnable() == []
+    assert executions.runnable(holder=ME) == [made], "it may have lost sight of it"
+    assert executions.runnable(holder=OTHER) == []
     later = datetime.now(timezone.utc) + timedelta(seconds=61)
     assert executions.runnable(later) == [made]
     executions.release(made.id, OTHER)

@@ -169,12 +169,12 @@ class Executions:
         with self._database.read() as connection:
             return list(connection.scalars(sql.EXPIRED, {"before": before, "count": limit}))
 
-    def runnable(self, now: datetime | None = None) -> list[Execution]:
-        """Those that have not ended and that nobody works on, oldest first."""
+    def runnable(self, now: datetime | None = None, holder: str | None = None) -> list[Execution]:
+        """Those that have not ended and that nobody (but ``holder``) works on, oldest first."""
         now = now or _now()
         with self._database.read() as connection:
             rows = connection.execute(sql.GOING).all()
-        return [_made(row) for row in rows if _is_free(row, None, now)]
+        return [_made(row) for row in rows if _is_free(row, holder, now)]
 
     def interrupted(self) -> list[Execution]:
         """Those of :meth:`runnable` that were begun: who worked on them has died or stopped."""

@@ -175,8 +175,11 @@ class BatchRunner:
                 await asyncio.wait_for(self._wake.wait(), wait)
 
     def _waiting(self) -> list[Execution]:
-        """Executions that nobody works on, and that can be worked on here; blocks."""
-        found = self._core.executions.runnable()
+        """Executions that nobody else works on, and that can be worked on here; blocks.
+
+        One that is ours and has no engine could not be released when it was interrupted.
+        """
+        found = self._core.executions.runnable(holder=self._holder)
         if not self._core.shared:
             return found  # if its files are not here, they are nowhere
         here = []

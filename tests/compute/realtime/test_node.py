@@ -338,6 +338,7 @@ def test_status_of_a_process_that_does_not_run(realtime: RealtimeDriver) -> None
         "running": False,
         "pid": None,
         "restarts": 0,
+        "down": 0.0,
         "sessions": 0,
         "bytes": 0,
         "budget": 1024 * MiB,
