@@ -7,9 +7,7 @@ nothing away from what was published.
 from __future__ import annotations
 
 import json
-import uuid
-from dataclasses import asdict, dataclass
-from datetime import datetime
+from dataclasses import asdict
 from typing import Any
 
 from sqlalchemy import Row, bindparam, func, select
@@ -18,6 +16,7 @@ from ..contract.errors import NotFound, OutOfSpace, TooBusy
 from .database import Database
 from .rows import storable
 from .schema import snapshot, snapshot_blob
+from .snapshot_models import Item, Snapshot, SnapshotQuota
 
 _BY_ID = select(snapshot).where(snapshot.c.id == bindparam("id"))
 _OF_OWNER = (
@@ -30,46 +29,6 @@ _USED = select(func.count(), func.coalesce(func.sum(snapshot.c.bytes), 0)).where
 )
 _DELETE = snapshot.delete().where(snapshot.c.id == bindparam("which"))
 _DELETE_BLOBS = snapshot_blob.delete().where(snapshot_blob.c.snapshot_id == bindparam("which"))
-
-
-@dataclass(frozen=True)
-class Item:
-    """An object (its variable's name) or a file (its path in the working directory)."""
-
-    name: str
-    sha256: str
-    size: int  # bytes
-
-
-@dataclass(frozen=True)
-class Snapshot:
-    """One snapshot. ``created_at`` is aware, in UTC."""
-
-    id: str
-    name: str | None
-    owner: str
-    runtime_type: str
-    created_at: datetime
-    objects: tuple[Item, ...] = ()
-    files: tuple[Item, ...] = ()
-
-    @property
-    def bytes(self) -> int:
-        """Of all objects and files."""
-        return sum(item.size for item in (*self.objects, *self.files))
-
-    @property
-    def blobs(self) -> set[str]:
-        """Digests of its content."""
-        return {item.sha256 for item in (*self.objects, *self.files)}
-
-
-@dataclass(frozen=True)
-class SnapshotQuota:
-    """What one user may keep; 0: no limit."""
-
-    count: int = 0
-    bytes: int = 0
 
 
 class Snapshots:
@@ -138,11 +97,6 @@ class Snapshots:
         with self._database.write() as connection:
             connection.execute(_DELETE_BLOBS, {"which": id})
             return bool(connection.execute(_DELETE, {"which": id}).rowcount)
-
-
-def new_id() -> str:
-    """A GUID."""
-    return str(uuid.uuid4())
 
 
 def _snapshot(row: Row[Any]) -> Snapshot:

@@ -32,7 +32,8 @@ from ..contract.names import check_name, check_version, new_version
 from ..store.blobs import Blobs
 from ..store.catalog import Catalog
 from ..store.models import Pool, State
-from ..store.snapshots import Snapshot, Snapshots
+from ..store.snapshot_models import Snapshot
+from ..store.snapshots import Snapshots
 from .candidates import Candidate, candidate, not_uploaded, version_exists
 from .models import Form, Model, read_model, store_model
 from .runtime import is_realtime, load_spec

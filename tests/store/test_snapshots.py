@@ -10,7 +10,8 @@ import pytest
 
 from jupyter_mlserve.contract.errors import NotFound, OutOfSpace, TooBusy
 from jupyter_mlserve.store import Catalog
-from jupyter_mlserve.store.snapshots import Item, Snapshot, SnapshotQuota, Snapshots, new_id
+from jupyter_mlserve.store.snapshot_models import Item, Snapshot, SnapshotQuota, new_id
+from jupyter_mlserve.store.snapshots import Snapshots
 
 
 @pytest.fixture

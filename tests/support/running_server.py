@@ -28,6 +28,9 @@ from urllib.request import Request
 START_SECONDS = 60.0
 STOP_SECONDS = 20.0
 
+# They come with Jupyter, are of no use here, and cost every start some tenths of a second.
+OTHER_EXTENSIONS = ("jupyterlab", "jupyter_lsp", "notebook_shim", "jupyter_server_terminals")
+
 # What would lead a kernel or a client to another server than the one under test.
 FOREIGN = ("JUPYTER_MLSERVE_", "JUPYTERHUB_", "JPY_", "JUPYTER_SERVER_", "JUPYTER_TOKEN")
 
@@ -107,6 +110,10 @@ def start_server(
     for name in ("config", "data", "runtime"):
         (folder / name).mkdir(parents=True, exist_ok=True)
         environment[f"JUPYTER_{name.upper()}_DIR"] = str(folder / name)
+    extensions = {"jpserver_extensions": dict.fromkeys(OTHER_EXTENSIONS, False)}
+    (folder / "config" / "jupyter_server_config.d").mkdir(exist_ok=True)
+    disabled = folder / "config" / "jupyter_server_config.d" / "other_extensions.json"
+    disabled.write_text(json.dumps({"ServerApp": extensions}))
     environment["IPYTHONDIR"] = str(folder / "ipython")
     environment.update(env or {})
     (folder / "work").mkdir(exist_ok=True)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import pickle
+import subprocess
+import sys
 import time
 import urllib.request
 from collections.abc import Iterator
@@ -102,6 +104,13 @@ def test_the_web_node_loads_nothing_heavy(server: RunningServer, attitude_model:
     assert ours <= {"jupyter_mlserve.worker.frames"}
     ours = {name for name in modules if name.startswith("jupyter_mlserve.compute.realtime.")}
     assert {name.rpartition(".")[2] for name in ours} <= {"client", "config", "flight"}
+
+
+def test_the_extension_is_loaded_without_the_libraries_of_its_stores() -> None:
+    """What needs them comes after the start: a server asked for no service need not wait."""
+    late = {"sqlalchemy", "alembic", "fsspec", "jwt", "argon2"}
+    code = f"import jupyter_mlserve.web.app, sys; sys.exit({late!r} & {{*sys.modules}} or 0)"
+    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 def test_the_server_speaks_of_no_trouble(server: RunningServer) -> None:

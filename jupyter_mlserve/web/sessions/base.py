@@ -12,7 +12,8 @@ from ...contract.errors import InvalidInput, NotFound
 from ..sending import SendingHandler
 
 if TYPE_CHECKING:
-    from ...store.snapshots import Snapshot, Snapshots
+    from ...store.snapshot_models import Snapshot
+    from ...store.snapshots import Snapshots
     from .session import Session
 
 MAX_TITLE = 256

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from ...contract.errors import MLServeError, OutOfSpace
 from ...contract.limits import MAX_FILES
-from ...store.snapshots import Item, Snapshot, SnapshotQuota, new_id
+from ...store.snapshot_models import Item, Snapshot, SnapshotQuota, new_id
 from .folder import files_in, read
 from .interpreter import asked
 from .room import remove_tree

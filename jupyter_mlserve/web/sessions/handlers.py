@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ...contract.errors import InvalidInput
-from ...store.snapshots import SnapshotQuota
+from ...store.snapshot_models import SnapshotQuota
 from ..base import SESSIONS, allowed
 from .base import SessionBase
 from .capture import capture

@@ -11,7 +11,7 @@ from .interpreter import asked
 from .session import Session
 
 if TYPE_CHECKING:
-    from ...store.snapshots import Snapshot
+    from ...store.snapshot_models import Snapshot
     from ..core import Core
 
 

@@ -8,7 +8,7 @@ from typing import Any
 from ...contract.definition import Definition
 from ...contract.errors import InvalidDefinition, InvalidName
 from ...contract.names import check_file_name
-from ...store.snapshots import Item, Snapshot
+from ...store.snapshot_models import Item, Snapshot
 from .session import PYTHON
 
 Json = dict[str, Any]

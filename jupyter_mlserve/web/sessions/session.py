@@ -12,7 +12,7 @@ from pathlib import Path
 
 from ...contract.errors import NotFound, OutOfSpace, SessionEnded
 from ...contract.limits import MAX_OBJECTS
-from ...store.snapshots import Item
+from ...store.snapshot_models import Item
 
 PYTHON = "Python"
 

@@ -9,7 +9,7 @@ from typing import IO, Any, cast
 
 from ...contract.definition import contract_time
 from ...store.blobs import Blobs
-from ...store.snapshots import Snapshot
+from ...store.snapshot_models import Snapshot
 from ..base import SESSIONS, allowed
 from ..sending import attachment, in_threads
 from .base import SessionBase

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from ...contract.errors import InvalidInput, MLServeError
 from ...contract.names import check_variable
-from ...store.snapshots import Item
+from ...store.snapshot_models import Item
 from ..base import SESSIONS, allowed
 from ..blobs import BlobUpload
 from ..errors import Answer, dump, too_large
