@@ -167,9 +167,10 @@ def parser() -> argparse.ArgumentParser:
 
     token = commands.add_parser(
         "token",
-        help="print the token of the server, for scripts",
-        description="Print the token that opens the services of the running Jupyter server: "
-        "export JUPYTER_MLSERVE_TOKEN=$(jupyter mlserve token)",
+        help="print a token for the services of the server, for scripts",
+        description="Print a token that opens the services of the running Jupyter server, and not "
+        "its kernels and files: export JUPYTER_MLSERVE_TOKEN=$(jupyter mlserve token). It is "
+        "another one after every start of the server; accounts (jupyter mlserve user) last.",
     )
     server_options(token)
     token.set_defaults(run=run_token)
