@@ -15,8 +15,10 @@ def check_username(name: str) -> str:
     ASCII only: services belong to a name, so two of them must not look alike.
     """
     if not _NAME.fullmatch(name):
+        long = len(name) > 80
+        shown = f"{name[:40] + '…'!r} ({len(name):,} characters)" if long else repr(name)
         raise InvalidName(
-            f"{name[:80]!r} cannot be the name of an account. It has 1 to 64 letters (without "
+            f"{shown} cannot be the name of an account. A name has 1 to 64 letters (without "
             "accents), digits and any of . _ @ + - and begins with a letter or digit.",
             field="username",
         )

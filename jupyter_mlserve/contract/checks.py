@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NoReturn
 
 from .errors import InvalidDefinition, InvalidName
@@ -11,7 +11,7 @@ from .values import SURROGATE, describe
 
 def fail(field: str, problem: str) -> NoReturn:
     """Raise InvalidDefinition about ``field``."""
-    raise InvalidDefinition(f"The definition's {field} is not valid: {problem}.", field=field)
+    raise InvalidDefinition(f"{_place(field)} is not valid: {problem}.", field=field)
 
 
 def mapping(value: object, field: str, allowed: tuple[str, ...]) -> Mapping[str, Any]:
@@ -20,8 +20,21 @@ def mapping(value: object, field: str, allowed: tuple[str, ...]) -> Mapping[str,
         fail(field, f"expected an object, got {describe(value)}")
     for key in value:
         if key not in allowed:
-            fail(field, f"it has the unknown key {str(key)[:80]!r}; known are {', '.join(allowed)}")
+            unknown_key(key, field, allowed)
     return value
+
+
+def unknown_key(key: object, field: str, allowed: Iterable[str]) -> NoReturn:
+    """Raise InvalidDefinition about a key of ``field``."""
+    raise InvalidDefinition(
+        f"{_place(field)} has the unknown key {str(key)[:80]!r}; known are {', '.join(allowed)}.",
+        field=field,
+    )
+
+
+def _place(field: str) -> str:
+    # The field "definition" is the whole of it.
+    return "The definition" if field == "definition" else f"The definition's {field}"
 
 
 def array(value: object, field: str, longest: int) -> list[Any]:

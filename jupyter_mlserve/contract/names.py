@@ -173,7 +173,11 @@ def _variable(name: object) -> bool:
 
 
 def _bad(what: str, name: object, rule: str) -> InvalidName:
-    shown = repr(name) if isinstance(name, str) else f"{type(name).__name__} {name!r}"
-    if len(shown) > 80:
-        shown = shown[:77] + "..."
+    if not isinstance(name, str):
+        shown = f"{type(name).__name__} {name!r}"
+        shown = shown if len(shown) <= 80 else shown[:77] + "..."
+    elif len(name) > 80:
+        shown = f"{name[:40] + '…'!r} ({len(name):,} characters)"
+    else:
+        shown = repr(name)
     return InvalidName(f"{shown} is not a valid {what}: it must be {rule}.", field=what, rule=rule)

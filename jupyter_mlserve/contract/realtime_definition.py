@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import Any, NoReturn
 
 from . import limits, names
-from .checks import fail, mapping, named, one_of, optional_text, text, whole
+from .checks import fail, mapping, named, one_of, optional_text, text, unknown_key, whole
 from .errors import InvalidDefinition
 from .header_checks import MAX_TEXT, array, distinct, flag, keys
 from .realtime import input_definitions, output_definitions
@@ -197,8 +197,7 @@ def described(current: Json, patch: Mapping[str, Any], read_only: tuple[str, ...
                 if part not in read_only and not _same(given, current["mlserve"].get(part)):
                     _only_a_model(name, version, f"mlserve.{part}", code)
         elif key not in current:
-            known = ", ".join(current)
-            fail("definition", f"it has the unknown key {str(key)[:80]!r}; known are {known}")
+            unknown_key(key, "definition", current)
         elif key in ("name", "version"):
             if value != current[key]:
                 fail(key, f"the address says {current[key]!r}, the body {describe(value)}")

@@ -18,6 +18,7 @@ from typing import Any
 from . import limits, names
 from .batch import batchable
 from .checks import array, fail, mapping, named, one_of, optional_text, text, unique, whole
+from .errors import InvalidDefinition
 from .realtime_definition import REALTIME, REALTIME_KEYS
 from .realtime_definition import clean as clean_realtime
 from .types import COLUMN_TYPES, WIRE_TYPES
@@ -76,7 +77,11 @@ def clean(body: object) -> Json:
     inputs = params(top.get("inputParameterDefinitions"), "inputParameterDefinitions")
     outputs = params(top.get("outputParameterDefinitions"), "outputParameterDefinitions", True)
     files = _file_names(top.get("outputFileNames"))
-    code = text(top.get("code"), "code", limits.MAX_CODE)
+    if top.get("code") is None:
+        raise InvalidDefinition(
+            "The definition's code is missing; a service needs code to run.", field="code"
+        )
+    code = text(top["code"], "code", limits.MAX_CODE)
     if not code.strip():
         fail("code", "it is empty; a service needs code to run")
     alias = top.get("operationId")

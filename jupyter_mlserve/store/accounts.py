@@ -266,7 +266,9 @@ def _account(row: Row[Any], logins: int | None = None) -> Account:
 def taken(username: str) -> Conflict:
     """The error for adding an account that is there."""
     return Conflict(
-        f"There is an account {username!r} already. Give it another password, or remove it first."
+        f"There is an account {username!r} already. Give it another password with "
+        f"`jupyter mlserve user password {username}`, or remove it first with "
+        f"`jupyter mlserve user remove {username}`."
     )
 
 

@@ -74,7 +74,10 @@ def test_what_is_refused(user: User, capsys: pytest.CaptureFixture[str], tmp_pat
     capsys.readouterr()
     for arguments, password, text in [
         (["add", "ann"], PASSWORD, "'ann' already"),
-        (["add", "a b"], PASSWORD, "cannot be the name of an account"),
+        (["add", "ann"], PASSWORD, "`jupyter mlserve user password ann`"),
+        (["add", "ann"], PASSWORD, "`jupyter mlserve user remove ann`"),
+        (["add", "a b"], PASSWORD, "'a b' cannot be the name of an account. A name has 1 to 64"),
+        (["add", "a" * 300], PASSWORD, "aaa…' (300 characters) cannot be the name"),
         (["add", "bob"], "short", "needs at least 8"),
         (["add", "bob"], "", "needs at least 8"),
         (["add", "bob"], "x" * 5000, "longer than 1024 bytes"),

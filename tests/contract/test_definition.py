@@ -378,6 +378,25 @@ def test_the_body_is_an_object(body: object) -> None:
         Definition.from_json(body)
 
 
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        ({"code": "1", "inputs": {}}, "The definition has the unknown key 'inputs'; known are "),
+        (
+            {"code": "1", "mlserve": {"x": 1}},
+            "The definition's mlserve has the unknown key 'x'; known are ",
+        ),
+        ({}, "The definition's code is missing; a service needs code to run."),
+        ({"code": None}, "The definition's code is missing; a service needs code to run."),
+        ({"code": 1}, "The definition's code is not valid: expected a string, got 1."),
+    ],
+)
+def test_the_sentence_says_where_it_is(body: Body, message: str) -> None:
+    with pytest.raises(InvalidDefinition) as caught:
+        Definition.from_publish("Tx", "1.0", body)
+    assert caught.value.message.startswith(message)
+
+
 @pytest.mark.parametrize(("name", "version"), [("../x", "1"), ("x", "batch"), ("x", "../1")])
 def test_the_address_is_checked_too(tx_body: Body, name: str, version: str) -> None:
     with pytest.raises(InvalidName):

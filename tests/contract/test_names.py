@@ -211,3 +211,10 @@ def test_an_accepted_file_name_stays_in_its_folder(text: str) -> None:
     folder = Path("/srv/call")
     assert Path(os.path.normpath(folder / text)).parent == folder
     assert Path(text).name == text
+
+
+def test_a_long_name_is_cut_and_its_length_told() -> None:
+    with pytest.raises(InvalidName) as caught:
+        names.check_name("A" * 300)
+    shown = "'" + "A" * 40 + "…' (300 characters)"
+    assert caught.value.message.startswith(f"{shown} is not a valid service name: it must be 1 to")
