@@ -15,13 +15,13 @@ from ..contract.errors import (
 from .reaper import Exit
 from .replies import call_error, needed_too_much, size_text
 
-_NOW = "Its variables are gone: close it, and create another one."
+_NOW = "Its variables are gone. Create another one (POST sessions)."
 
 
 def unknown_session() -> SessionLost:
     return SessionLost(
         "The session has no interpreter any more: it was closed, or the compute node was started "
-        "anew. Its variables are gone; create another session."
+        f"anew. {_NOW}"
     )
 
 

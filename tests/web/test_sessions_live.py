@@ -314,7 +314,12 @@ class TestEnds:
         assert int(full.headers["Retry-After"]) > 0
         died = await one.run("import os; os._exit(3)")
         assert (died.status, died.json["exceptionType"]) == (410, "SessionLost")
-        assert (await one.ask("GET", "/workspace")).json["exceptionType"] == "SessionEnded"
+        assert "exited with status 3" in died.json["message"]
+        assert died.json["message"].endswith(" gone. Create another one (POST sessions).")
+        for method, path in (("GET", "/workspace"), ("DELETE", "")):
+            gone = await one.ask(method, path)
+            assert (gone.status, gone.json["exceptionType"]) == (410, "SessionEnded"), path
+            assert "or its interpreter ended, or" in gone.json["message"]
         assert (await three.run("x = 1")).status == 200, "there is room now"
 
         greedy = await three.run(

@@ -96,8 +96,9 @@ class Sessions:
             return session
         if session is None and is_ours(self._key, who.username, id):
             raise SessionEnded(
-                f"The session {id} has ended: it was closed, or nobody used it for "
-                f"{self._settings.session_idle_timeout:g} seconds, or the server was restarted. "
+                f"The session {id} has ended: it was closed, or its interpreter ended, or "
+                f"nobody used it for {self._settings.session_idle_timeout:g} seconds, or the "
+                "server was restarted. "
                 "Create another one (POST sessions).",
                 field="id",
             )
