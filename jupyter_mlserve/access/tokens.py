@@ -15,6 +15,7 @@ from typing import Any, Literal
 from ..contract.errors import NotAuthenticated
 
 Kind = Literal["access", "refresh"]
+OTHER: dict[Kind, Kind] = {"access": "refresh", "refresh": "access"}
 
 ISSUER = "jupyter_mlserve"
 ALGORITHM = "HS256"
@@ -86,23 +87,23 @@ class Tokens:
     def read(self, token: str, kind: Kind) -> Claims | None:
         """What a token of this kind says; None when it is not one of ours.
 
-        Raises NotAuthenticated when it is, but its time is over.
+        Raises NotAuthenticated when it is, but its time is over, or it is of the other kind.
         """
         import jwt
 
+        late = False
         try:
-            claims = jwt.decode(
-                token,
-                self._key,
-                algorithms=[ALGORITHM],
-                issuer=ISSUER,
-                # Another web node's clock may be ahead of ours: "issued at" proves nothing.
-                options={"require": ["iss", "sub", "iat", "exp"], "verify_iat": False},
-            )
-        except jwt.ExpiredSignatureError:
-            raise expired(kind) from None
+            try:
+                claims = self._claims(token)
+            except jwt.ExpiredSignatureError:
+                late = True
+                claims = self._claims(token, verify_exp=False)
         except (jwt.InvalidTokenError, ValueError, TypeError):
             return None
+        if claims.get("typ") == OTHER[kind]:
+            raise of_other_kind(kind)
+        if late:
+            raise expired(kind)
         username, login, generation = (claims.get(key) for key in ("sub", "sid", "gen"))
         if (
             claims.get("typ") != kind
@@ -112,6 +113,22 @@ class Tokens:
         ):
             return None
         return Claims(username, login, generation, int(claims["exp"]))
+
+    def _claims(self, token: str, *, verify_exp: bool = True) -> dict[str, Any]:
+        import jwt
+
+        return jwt.decode(
+            token,
+            self._key,
+            algorithms=[ALGORITHM],
+            issuer=ISSUER,
+            options={
+                "require": ["iss", "sub", "iat", "exp"],
+                # Another web node's clock may be ahead of ours: "issued at" proves nothing.
+                "verify_iat": False,
+                "verify_exp": verify_exp,
+            },
+        )
 
 
 def looks_signed(token: str) -> bool:
@@ -128,9 +145,15 @@ def expired(kind: Kind) -> NotAuthenticated:
     return NotAuthenticated("This refresh token has expired. Log in again (POST login).")
 
 
+def of_other_kind(kind: Kind) -> NotAuthenticated:
+    """The error for a token that is of the other kind than the one wanted."""
+    article = "a" if kind == "access" else "an"
+    return NotAuthenticated(f"This is {article} {OTHER[kind]} token; send the {kind} token.")
+
+
 def ended(kind: Kind) -> NotAuthenticated:
     """The error for a token that was renewed, revoked, or whose account has changed."""
     return NotAuthenticated(
         f"This {kind} token is not valid any more: it was renewed or revoked, or its account has "
-        "changed. Use the renewed one, or log in again (POST login)."
+        "changed. Log in again (POST login)."
     )

@@ -13,7 +13,7 @@ from uuid import uuid4
 
 from sqlalchemy import Connection, Row, bindparam, func, select
 
-from ..contract.errors import Conflict, NotFound
+from ..contract.errors import Conflict, NotAuthenticated, NotFound
 from .database import Database
 from .rows import storable
 from .schema import account, login, revision
@@ -209,8 +209,8 @@ class Accounts:
     def renew(self, login_id: str, generation: int, now: datetime) -> Login | None:
         """Raise the generation of a login; of several at once, one succeeds.
 
-        None when it has ended. It also is when ``generation`` is not the present one: somebody
-        else has used the same token, so the login ends now, for both of them.
+        None when it has ended. Raises NotAuthenticated when ``generation`` is not the present
+        one: somebody else has used the same token, so the login ends now, for both of them.
         """
         if not storable(login_id):
             return None
@@ -219,10 +219,14 @@ class Accounts:
             before = connection.execute(_LOGIN, {"login": login_id}).first()
             if before is None or self._over(before, now):
                 return None
-            if not connection.execute(_RENEW, values).rowcount:
-                connection.execute(_END, {"login": login_id})
-                return None
-            return Login(*connection.execute(_LOGIN, {"login": login_id}).one())
+            if connection.execute(_RENEW, values).rowcount:
+                return Login(*connection.execute(_LOGIN, {"login": login_id}).one())
+            connection.execute(_END, {"login": login_id})
+        # Raised only here: inside the transaction it would take back the end of the login.
+        raise NotAuthenticated(
+            "This refresh token is not valid any more. It was used twice, so this login has "
+            "ended. Log in again (POST login)."
+        )
 
     def end_login(self, login_id: str) -> bool:
         """End a login; False when there was none."""

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from jupyter_mlserve.contract.errors import Conflict, NotFound
+from jupyter_mlserve.contract.errors import Conflict, NotAuthenticated, NotFound
 from jupyter_mlserve.store import Catalog, accounts
 from jupyter_mlserve.store.accounts import Account, Accounts, Login
 
@@ -91,7 +91,7 @@ def test_of_several_first_ones_one_is_the_administrator(
 def _outcome(work: Callable[[], Any]) -> Any:
     try:
         return work()
-    except Conflict as error:
+    except (Conflict, NotAuthenticated) as error:
         return error
 
 
@@ -107,7 +107,8 @@ def test_a_login_is_renewed_step_by_step(store: Accounts, login: Login) -> None:
 
 def test_what_was_used_before_ends_the_login(store: Accounts, login: Login) -> None:
     assert store.renew(login.id, 1, later(1)) is not None
-    assert store.renew(login.id, 1, later(2)) is None
+    with pytest.raises(NotAuthenticated, match="used twice, so this login has ended"):
+        store.renew(login.id, 1, later(2))
     assert store.login(login.id, later(2)) is None
     assert store.renew(login.id, 2, later(3)) is None
     assert [one.logins for one in store.all()] == [0]
@@ -121,8 +122,11 @@ def test_of_two_renewals_at_once_exactly_one_wins(
         stores = [store, Accounts(other.database, IDLE, LONGEST)]
         for _ in range(5):
             login = started(store, ann)
-            found = at_once(lambda n, of=login: stores[n % 2].renew(of.id, 1, later(1)), 6)
-            assert [one.generation for one in found if one is not None] == [2]
+            found = at_once(
+                lambda n, of=login: _outcome(lambda: stores[n % 2].renew(of.id, 1, later(1))), 6
+            )
+            assert [one.generation for one in found if isinstance(one, Login)] == [2]
+            assert sum(isinstance(one, NotAuthenticated) for one in found) == 1
             assert store.login(login.id, later(1)) is None
 
 

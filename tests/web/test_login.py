@@ -153,10 +153,22 @@ async def test_renewing_and_revoking(http: Any, login: Any) -> None:
     assert await status(second["access_token"]) == 200
     old = await http("GET", "services", token=first["access_token"])
     assert (old.status, "renewed or revoked" in old.json["message"]) == (401, True)
+    mistaken = await http("GET", "services", token=second["refresh_token"])
+    assert (mistaken.status, mistaken.json["message"]) == (
+        401,
+        "This is a refresh token; send the access token.",
+    )
     # The old one once more: somebody has stolen it, or the new one.
-    assert (await refresh(http, first["refresh_token"])).status == 401
+    twice = await refresh(http, first["refresh_token"])
+    assert twice.status == 401
+    assert twice.json["message"].endswith(
+        "It was used twice, so this login has ended. Log in again (POST login)."
+    )
     assert await status(second["access_token"]) == 401
-    assert (await refresh(http, second["refresh_token"])).status == 401
+    for pair in (first, second):
+        dead = await refresh(http, pair["refresh_token"])
+        assert dead.status == 401
+        assert dead.json["message"].endswith("has changed. Log in again (POST login).")
 
     third, other = await login(), await login()
     for _ in range(2):
