@@ -39,7 +39,8 @@ class DeployClient:
     server, or its ``/mlserve``. ``use`` is accepted for programs written for the published client.
     ``verify_tls=False`` accepts any certificate; a path names a file of certificates to trust.
 
-    Raises ``ServerNotFound`` with everything that was tried.
+    Raises ``ServerNotFound`` with everything that was tried, and ``NotAuthenticated`` when the
+    server that is named refuses the token or the password.
     """
 
     def __init__(

@@ -10,7 +10,9 @@ Sources, in order; the first that answers ``GET mlserve/status`` is taken:
 6. the running servers of this user, if exactly one of them answers.
 
 1 and 2 are decisions: if that server does not answer, no other is tried, lest a notebook publish
-to a server its author did not mean.
+to a server its author did not mean. Nor is an account exchanged for another: where a server of
+this machine refuses the token of the environment, its own is taken instead, with a warning, but
+not when the refused one is the access token of an account.
 """
 
 from __future__ import annotations
@@ -18,6 +20,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import replace
@@ -53,7 +56,8 @@ def find_server(
     ``login``: of an account of that server, which must be named then, here or by the environment.
     ``verify_tls``: False, a file of certificates to trust, or True: what the variable
     ``JUPYTER_MLSERVE_VERIFY_TLS`` says (0 or a file), else those that are trusted here.
-    Raises ``ServerNotFound``: its text lists what was tried, why not, and what to do. With a
+    Raises ``ServerNotFound``: its text lists what was tried, why not, and what to do;
+    ``NotAuthenticated`` when the server that is named answers, but refuses the token. With a
     login also what the server says of it: ``NotAuthenticated``, ``TooBusy``.
     """
     search = Search(tls_setting() if verify_tls is True else verify_tls)
@@ -67,6 +71,13 @@ def find_server(
         found = search.first(log_in(replace(decided[0], token="", login=login), search.verify_tls))
     elif decided:
         found = search.first(decided)
+        if found is not None and found.token != decided[0].token:
+            # Three levels up is who asked the client for it.
+            warnings.warn(
+                f"{found} refuses the token in JUPYTER_MLSERVE_TOKEN; its own is used instead. "
+                "Correct or remove that variable.",
+                stacklevel=3,
+            )
     else:
         found = (
             search.first(hub_addresses(search))
@@ -74,6 +85,8 @@ def find_server(
             or search.first(parent_addresses(search))
             or only_running_server(search)
         )
+    if found is None and decided:
+        raise search.failure_of_the_named()
     if found is None:
         raise ServerNotFound(search.text(), tried=search.tried)
     return found
@@ -86,6 +99,7 @@ class Search:
         self.verify_tls = verify_tls
         self.tried: list[str] = []
         self.failed: dict[tuple[str, str, str | None], str] = {}
+        self.refusal = ""  # the first, in words
 
     def first(self, addresses: Iterable[ServerAddress]) -> ServerAddress | None:
         for address in addresses:
@@ -104,12 +118,27 @@ class Search:
                 return address
             self.failed[key] = reason
             self.tried.append(f"{address.how}: {address}: {reason}")
+            if "(401)" in reason and not self.refusal:
+                self.refusal = self.tried[-1]
         return None
 
     def skip(self, what: str) -> None:
         self.tried.append(what)
 
-    def text(self) -> str:
+    def failure_of_the_named(self) -> MLServeError:
+        """The error when the address that the caller or the environment names is of no use."""
+        if not self.refusal:
+            return ServerNotFound(self.text(named=True), tried=self.tried)
+        return NotAuthenticated(
+            f"{self.refusal}\nWhat to do: give the name and the password of an account, "
+            "`DeployClient(URL, auth=(NAME, PASSWORD))`, or the token that `jupyter mlserve token` "
+            "prints on the machine of the server: `DeployClient(URL, auth=TOKEN)`, `--token TOKEN`,"
+            " or JUPYTER_MLSERVE_TOKEN in the environment.",
+            tried=self.tried,
+        )
+
+    def text(self, named: bool = False) -> str:
+        """What was tried and what to do. ``named``: it was one certain address."""
         lines = ["No Jupyter server with jupyter_mlserve was found. Tried:"]
         lines += [f"  - {line}" for line in self.tried]
         lines.append("What to do:")
@@ -121,6 +150,12 @@ class Search:
             )
         if "(401)" in reasons:
             lines.append("  - give the right token (`jupyter server list` shows it); or")
+        if named:
+            lines.append(
+                "  - check the address, and that its server runs (`jupyter server list`, on the "
+                "machine of the server)."
+            )
+            return "\n".join(lines)
         lines.append(
             "  - start one (`jupyter lab`) and use its kernels, or name the server and its token: "
             "`%mlserve connect URL --token TOKEN` in a notebook, `DeployClient(URL, auth=TOKEN)` "
@@ -146,8 +181,9 @@ def why_not(address: ServerAddress) -> str | None:
             status = connection.request("GET", "status")
         except ConnectionFailed as error:
             return str(error)
-        except (NotAuthenticated, NotAllowed):
-            return "the token is refused (401)" if address.token else "it wants a token (401)"
+        except (NotAuthenticated, NotAllowed) as error:
+            what = "the token is refused" if address.token else "it wants a token"
+            return f"{what} (401): {error}"
         except NotFound:
             return "a server answers, but without jupyter_mlserve (404)"
         except MLServeError as error:
@@ -172,11 +208,17 @@ def explicit_addresses(url: str | None, token: str | None) -> list[ServerAddress
     if not tokens[0]:
         # A token of the environment belongs to the URL of the environment, to no other server.
         tokens = [env_token] if not env_url or same_server(root, env_url) else [""]
-        if socket or is_loopback(root):
+        if (socket or is_loopback(root)) and not of_account(tokens[0]):
             # It may be of an earlier run of the server; the server's own file is always right.
+            # Not so that of an account: who used it must not become the owner unawares.
             tokens.append(token_on_file(root, socket))
         tokens = [found for found in dict.fromkeys(tokens) if found] or [""]
     return [ServerAddress(root, found, how, socket) for found in tokens]
+
+
+def of_account(token: str) -> bool:
+    """Whether it has the form of the tokens of a login, which are JSON Web Tokens."""
+    return token.startswith("ey") and token.count(".") == 2
 
 
 def same_server(root: str, other: str) -> bool:

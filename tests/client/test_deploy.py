@@ -20,7 +20,7 @@ from jupyter_mlserve.client.deploy import MLServer
 from jupyter_mlserve.contract.errors import (
     InvalidDefinition,
     InvalidInput,
-    ServerNotFound,
+    NotAuthenticated,
     ServiceFailed,
     ServiceNotFound,
     VersionDeleted,
@@ -105,7 +105,7 @@ def test_a_program_for_the_published_client_needs_another_import_only(
         DeployClient(server.url, use="AzureML", auth=server.token)
     with pytest.raises(ValueError, match="must be a token"):
         DeployClient(server.url, auth=["admin", "password"])  # type: ignore[arg-type]
-    with pytest.raises(ServerNotFound):
+    with pytest.raises(NotAuthenticated, match="the token is refused"):
         DeployClient(server.url, auth="wrong")
 
 

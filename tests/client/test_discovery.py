@@ -18,7 +18,7 @@ from support.small_server import OK, recorder
 
 from jupyter_mlserve import DeployClient
 from jupyter_mlserve.client.discovery import Search, addresses_of, find_server, hub_addresses
-from jupyter_mlserve.contract.errors import ServerNotFound
+from jupyter_mlserve.contract.errors import NotAuthenticated, ServerNotFound
 
 
 def runtime_of(server: RunningServer) -> Path:
@@ -73,6 +73,14 @@ def why_none(url: str | None = None, token: str | None = None, **more: bool | st
     return caught.value.message
 
 
+def why_refused(url: str | None = None, token: str | None = None) -> str:
+    with pytest.raises(NotAuthenticated) as caught:
+        find_server(url, token)
+    for word in ("auth=(NAME, PASSWORD)", "`jupyter mlserve token`"):
+        assert word in caught.value.message
+    return caught.value.message
+
+
 @pytest.mark.parametrize("page", ["", "mlserve", "mlserve/", "lab/tree/x.ipynb", "lab?a=b"])
 def test_a_given_address_in_the_forms_people_have(server: RunningServer, page: str) -> None:
     assert works(server.url + page, server.token) == "the given address"
@@ -87,9 +95,12 @@ def test_a_given_address_is_a_decision(
 ) -> None:
     """Another server that would answer is not taken instead."""
     monkeypatch.setenv("JUPYTER_RUNTIME_DIR", str(runtime_of(server)))
-    assert "the token is refused (401)" in why_none(server.url, "wrong")
+    message = why_refused(server.url, "wrong")
+    assert message.startswith(f"the given address: {server.url}: the token is refused (401): ")
     message = why_none("http://127.0.0.1:9/", "x")
     assert "Nothing answers at http://127.0.0.1:9/" in message
+    assert "check the address, and that its server runs" in message
+    assert "name the server" not in message
     assert server.url not in message
     monkeypatch.setenv("JUPYTER_MLSERVE_URL", "http://127.0.0.1:9/")
     assert "JUPYTER_MLSERVE_URL: http://127.0.0.1:9/" in why_none()
@@ -102,14 +113,18 @@ def test_a_local_address_alone_takes_the_token_from_the_servers_file(
     assert works(server.url) == "the given address"
     assert works(server.url.replace("127.0.0.1", "localhost")) == "the given address"
     monkeypatch.setenv("JUPYTER_MLSERVE_TOKEN", "of an earlier run")
+    with pytest.warns(UserWarning, match="refuses the token in JUPYTER_MLSERVE_TOKEN") as warned:
+        assert works(server.url) == "the given address"
+    assert [warning.filename for warning in warned] == [__file__]
+    assert "the token is refused (401)" in why_refused(server.url, "wrong")
+    monkeypatch.setenv("JUPYTER_MLSERVE_TOKEN", server.token)
     assert works(server.url) == "the given address"
-    with pytest.raises(ServerNotFound):
-        find_server(server.url, "wrong")
 
 
 def test_the_environment_names_it(server: RunningServer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("JUPYTER_MLSERVE_URL", server.url)
-    assert "it wants a token (401)" in why_none()
+    assert "JUPYTER_MLSERVE_URL: " in why_refused()
+    assert "it wants a token (401)" in why_refused()
     monkeypatch.setenv("JUPYTER_MLSERVE_TOKEN", server.token)
     assert works() == "JUPYTER_MLSERVE_URL"
     assert works(server.url) == "the given address"

@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,6 +16,7 @@ from support.running_server import RunningServer
 
 from jupyter_mlserve import DeployClient
 from jupyter_mlserve.access.passwords import Passwords
+from jupyter_mlserve.access.tokens import ACCESS_SECONDS, Tokens
 from jupyter_mlserve.client.login import Login
 from jupyter_mlserve.contract.errors import (
     ConnectionFailed,
@@ -24,6 +26,7 @@ from jupyter_mlserve.contract.errors import (
 )
 from jupyter_mlserve.store import Catalog
 from jupyter_mlserve.store.accounts import Accounts
+from jupyter_mlserve.store.token_key import read_key
 
 PASSWORD = "correct horse battery"
 
@@ -154,6 +157,35 @@ def test_a_wrong_password_and_no_server(server: RunningServer, accounts: Account
     for wrong in (("bob",), ("bob", 1), ["bob", PASSWORD], {"bob": PASSWORD}):
         with pytest.raises(ValueError, match="name and password of an account"):
             DeployClient(server.url, auth=wrong)  # type: ignore[arg-type]
+
+
+def test_a_token_that_has_expired(
+    server: RunningServer, ann: DeployClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What the server says is passed on, and nobody becomes the owner of the server unawares."""
+    key = read_key(Path(server.env["JUPYTER_DATA_DIR"], "mlserve", "token.key"))
+    assert key is not None
+    then = time.time() - 2 * ACCESS_SECONDS
+    expired = Tokens(key, clock=lambda: then).pair("ann", "a login", 1, then).access_token
+    monkeypatch.setenv("JUPYTER_RUNTIME_DIR", server.env["JUPYTER_RUNTIME_DIR"])
+
+    def refused(auth: str | None) -> None:
+        with pytest.raises(NotAuthenticated, match=r"This access token has expired\. Re") as caught:
+            DeployClient(server.url, auth=auth)
+        message = caught.value.message
+        assert message.startswith(f"the given address: {server.url}: the token is refused (401)")
+        for word in ("auth=(NAME, PASSWORD)", "`jupyter mlserve token`"):
+            assert word in message
+        assert expired not in message
+
+    refused(expired)
+    monkeypatch.setenv("JUPYTER_MLSERVE_TOKEN", expired)
+    refused(None)
+    monkeypatch.setenv("JUPYTER_MLSERVE_TOKEN", login_of(ann)._refresh)
+    with pytest.raises(NotAuthenticated, match="This is a refresh token; send the access token"):
+        DeployClient(server.url)
+    monkeypatch.setenv("JUPYTER_MLSERVE_TOKEN", login_of(ann)._access)
+    assert DeployClient(server.url).connection.request("GET", "status")["user"] == "ann"
 
 
 def test_the_password_shows_nowhere(ann: DeployClient) -> None:
