@@ -240,7 +240,7 @@ sum(range(10**12))  # C code that does not look for signals
     start = time.monotonic()
     reply, cancel = room.meanwhile(code, lambda: room.node.cancel_session(room.name))
     assert time.monotonic() - start < 10
-    says(reply, 410, "SessionLost", "killed", "create another")
+    says(reply, 410, "SessionLost", "killed", "Create another one")
     says(cancel, 410, "SessionLost", "did not react")
     assert "line 3" in reply.header["traceback"]
     says(room.driver.run(room.node.session_objects(room.name)), 410, "SessionLost")
