@@ -251,8 +251,8 @@ def show_places(server: Headless, where: Place, notebook: Path) -> None:
         say("\nEverything is removed when it stops. Press Ctrl-C to stop it.")
     else:
         app = "lab" if find_spec("jupyterlab") else "server"
-        root = ["--allow-root"] if os.geteuid() == 0 else []
-        command = shlex.join(["jupyter", app, *root, str(where.folder)])
+        as_root = ["--allow-root"] if os.geteuid() == 0 else []
+        command = shlex.join(["jupyter", app, *as_root, str(where.folder)])
         say(f"\nPress Ctrl-C to stop it. What was published stays: `{command}` has it again.")
 
 
