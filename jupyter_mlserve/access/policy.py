@@ -99,11 +99,24 @@ class Policy:
         action: Action,
         owner: str | None = None,
         name_owner: str | None = None,
+        about: str = "",
     ) -> Principal:
-        """As :meth:`may`; returns the principal, or raises NotAuthenticated or NotAllowed."""
+        """As :meth:`may`; returns the principal, or raises NotAuthenticated or NotAllowed.
+
+        ``about`` names what belongs to the owner, for the error: "Service 'Tx' version '1.0'".
+        """
         decision = self.may(principal, action, owner, name_owner)
         if principal is None:
             raise NotAuthenticated(decision.why)
         if not decision.allowed:
-            raise NotAllowed(decision.why, action=action, owner=owner)
+            why = _refusal(action, about, owner, name_owner) if about else decision.why
+            raise NotAllowed(why, action=action, owner=owner)
         return principal
+
+
+def _refusal(action: Action, about: str, owner: str | None, name_owner: str | None) -> str:
+    """The error that says whose ``about`` is, and who else could do it or what else could be."""
+    owner = owner or "somebody else"
+    also = "" if name_owner in (None, owner) else f", {name_owner} (who owns the name)"
+    doing = "publish under it. Choose another name" if action == "publish" else _DOING[action]
+    return f"{about} belongs to {owner}; only {owner}{also} or an administrator may {doing}."

@@ -33,12 +33,17 @@ class OpenHandler(MLServeHandler):
     def check_xsrf_cookie(self) -> None:
         """There is no cookie that it could protect."""
 
-    def text(self, body: dict[str, Any], key: str) -> str:
-        """A text of the body, which must be there. The error does not repeat what was given."""
-        value = body.get(key)
-        if not isinstance(value, str):
-            raise InvalidInput(f"The body must be a JSON object with the text {key!r}.", field=key)
-        return value
+    def texts(self, *keys: str) -> list[str]:
+        """Texts of the body, which must be there. The error does not repeat what was given."""
+        body = self.json_body()
+        for key in keys:
+            if not isinstance(body.get(key), str):
+                example = ", ".join(f'"{name}": "..."' for name in keys)
+                lacks = "must be a text" if key in body else "is missing"
+                raise InvalidInput(
+                    f"{key!r} {lacks}: send a JSON object such as {{{example}}}.", field=key
+                )
+        return [body[key] for key in keys]
 
 
 class LoginHandler(OpenHandler):
@@ -47,12 +52,8 @@ class LoginHandler(OpenHandler):
     @allow_unauthenticated
     async def post(self) -> None:
         """The tokens of a new login."""
-        body = self.json_body()
-        pair = await self.node.core.logins.login(
-            self.text(body, "username"),
-            self.text(body, "password"),
-            self.request.remote_ip or "",
-        )
+        username, password = self.texts("username", "password")
+        pair = await self.node.core.logins.login(username, password, self.request.remote_ip or "")
         self.reply(token_view(pair))
 
 
@@ -62,7 +63,7 @@ class RefreshTokenHandler(OpenHandler):
     @allow_unauthenticated
     async def post(self) -> None:
         """A new pair of tokens for a refresh token."""
-        token = self.text(self.json_body(), "refreshToken")
+        (token,) = self.texts("refreshToken")
         self.reply(token_view(await self.node.core.logins.refresh(token)))
 
     @allow_unauthenticated

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from typing import Any
 
 from ..contract.errors import InvalidInput
@@ -43,26 +44,39 @@ class PoolHandler(MLServeHandler):
 
     @allowed("write", SERVICES)
     async def post(self, name: str, version: str) -> None:
-        """Create the pool, or change its size; its workers are started at once."""
-        pool = read_pool(self.json_body())
-        state = await self.node.core.publisher.set_pool(self.principal, name, version, pool)
+        """Create the pool, or change its size; its workers are started at once.
+
+        A size that is left out stays as it is.
+        """
+        body = self.json_body()
+        read_pool(body)  # what is wrong with any pool is said before the service is looked for
+        state = await self.node.core.publisher.set_pool(
+            self.principal, name, version, partial(read_pool, body)
+        )
         note(self.node, self.principal, "set the dedicated pool of", state)
+        pool = state.pool
+        assert pool is not None
         most = f"{pool.maximum}" if pool.maximum else "as many as the server allows"
+        workers = "1 worker" if pool.initial == 1 else f"{pool.initial} workers"
         self.reply(
-            f"Service {name} version {version} has a dedicated pool of {pool.initial} workers, "
-            f"at most {most}."
+            f"Service {name} version {version} has a dedicated pool of {workers}, at most {most}."
         )
 
     @allowed("write", SERVICES)
     async def delete(self, name: str, version: str) -> None:
         """Delete the pool: the version shares workers with the others again."""
-        state = await self.node.core.publisher.set_pool(self.principal, name, version, None)
+        state = await self.node.core.publisher.set_pool(
+            self.principal, name, version, lambda _: None
+        )
         note(self.node, self.principal, "deleted the dedicated pool of", state)
         self.reply(f"Service {name} version {version} has no dedicated pool.")
 
 
-def read_pool(body: Json) -> Pool:
-    """The sizes in a body; both are optional, null is as if left out, 0 the server's maximum."""
+def read_pool(body: Json, before: Pool | None = None) -> Pool:
+    """The sizes in a body; 0 is the server's maximum.
+
+    Both are optional, null is as if left out: then it is as in the pool there was ``before``, or 0.
+    """
     found: dict[str, int] = {}
     for key, value in body.items():
         name = next((size for size in SIZES if key in (size, size[0].lower() + size[1:])), None)
@@ -82,7 +96,8 @@ def read_pool(body: Json) -> Pool:
                 f"{name} must be from 0 to {MAX_POOL}, not {str(value)[:20]}.", field=name
             )
         found[name] = value
-    initial, maximum = (found.get(size, 0) for size in SIZES)
+    initial = found.get(SIZES[0], before.initial if before else 0)
+    maximum = found.get(SIZES[1], before.maximum if before else 0)
     if maximum and initial > maximum:
         raise InvalidInput(
             f"InitialPoolSize is {initial}, more than MaxPoolSize, which is {maximum}. Ask for "

@@ -197,13 +197,21 @@ class Publisher:
 
         return (await self._change(who, "delete", name, version, change)).state
 
-    async def set_pool(self, who: Principal, name: str, version: str, pool: Pool | None) -> State:
-        """Give a version a dedicated pool, change its size, or (None) take it away.
+    async def set_pool(
+        self,
+        who: Principal,
+        name: str,
+        version: str,
+        resize: Callable[[Pool | None], Pool | None],
+    ) -> State:
+        """Give a version a dedicated pool, change its size, or take it away.
 
-        Calls in flight are not disturbed. Raises Conflict when there is no room for it.
+        ``resize`` makes the pool of the one there is; None is no pool. Calls in flight are not
+        disturbed. Raises Conflict when there is no room for it.
         """
 
         async def change(current: State) -> Outcome:
+            pool = resize(current.pool)
             if pool is not None and is_realtime(current.definition):
                 raise InvalidInput(
                     f"{name} {version} is a realtime service. Those have no workers, so they can "
@@ -222,7 +230,9 @@ class Publisher:
         """The version, made up if it has no name. Raises NotAllowed, InvalidName."""
         check_name(name)
         version = new_version() if version is None else check_version(version)
-        self._policy.require(who, "publish", self._catalog.name_owner(name))
+        self._policy.require(
+            who, "publish", self._catalog.name_owner(name), about=f"The name {name!r}"
+        )
         return version
 
     def _snapshot(self, who: Principal, id: object) -> Snapshot:
@@ -304,7 +314,10 @@ class Publisher:
         async with self._lock(name, version):
             for attempt in range(ATTEMPTS):
                 current = self._catalog.get(name, version)
-                self._policy.require(who, action, current.author, self._catalog.name_owner(name))
+                owner = self._catalog.name_owner(name)
+                self._policy.require(
+                    who, action, current.author, owner, f"Service {name!r} version {version!r}"
+                )
                 try:
                     outcome: Outcome = await change(current)
                 except StaleState:

@@ -32,7 +32,8 @@ class RealtimeServiceHandler(MLServeHandler):
         """Asked before the body comes."""
         check_name(name)
         owner = self.node.core.catalog.name_owner(name)
-        self.node.policy.require(self.principal, "publish", owner)
+        about = f"The name {name!r}"
+        self.node.policy.require(self.principal, "publish", owner, about=about)
 
 
 class RealtimeVersionHandler(MLServeHandler):
@@ -44,7 +45,8 @@ class RealtimeVersionHandler(MLServeHandler):
         check_name(name)
         check_version(version)
         owner = self.node.core.catalog.name_owner(name)
-        self.node.policy.require(self.principal, "publish", owner)
+        about = f"The name {name!r}"
+        self.node.policy.require(self.principal, "publish", owner, about=about)
 
     @allowed("write", SERVICES)
     async def patch(self, name: str, version: str) -> None:
@@ -54,7 +56,8 @@ class RealtimeVersionHandler(MLServeHandler):
         catalog = self.node.core.catalog
         state = catalog.get(name, version)
         owner = catalog.name_owner(name)
-        self.node.policy.require(self.principal, "update", state.author, owner)
+        about = f"Service {name!r} version {version!r}"
+        self.node.policy.require(self.principal, "update", state.author, owner, about)
 
 
 class ModelUpload(BodyExchange):

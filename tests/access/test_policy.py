@@ -86,6 +86,39 @@ def test_a_refusal_names_the_owner_and_the_asker() -> None:
     assert why == "It belongs to bob, so ann may not delete it."
 
 
+@pytest.mark.parametrize(
+    ("action", "name_owner", "about", "message"),
+    [
+        (
+            "delete",
+            "bob",
+            "Service 'C'",
+            "Service 'C' belongs to bob; only bob or an administrator may delete it.",
+        ),
+        (
+            "update",
+            "eve",
+            "Service 'C'",
+            "Service 'C' belongs to bob; only bob, eve (who owns the "
+            "name) or an administrator may change it.",
+        ),
+        (
+            "publish",
+            None,
+            "The name 'C'",
+            "The name 'C' belongs to bob; only bob or an "
+            "administrator may publish under it. Choose another name.",
+        ),
+    ],
+)
+def test_a_refusal_about_something_names_it_and_who_may(
+    action: Action, name_owner: str | None, about: str, message: str
+) -> None:
+    with pytest.raises(NotAllowed) as caught:
+        Policy().require(ANN, action, "bob", name_owner, about)
+    assert caught.value.message == message
+
+
 def test_an_unknown_action_is_a_mistake_of_ours() -> None:
     action: Any = "destroy"
     with pytest.raises(ValueError, match="destroy"):

@@ -122,6 +122,8 @@ async def test_what_is_refused(http: Any, login: Any, logins: Any, node: Any) ->
     for body in ({}, {"username": "ann"}, {"username": "ann", "password": 1}, {"password": None}):
         reply = await http("POST", "login", body, token=None)
         assert (reply.status, reply.json["exceptionType"]) == (400, "InvalidInput")
+        example = 'send a JSON object such as {"username": "...", "password": "..."}.'
+        assert reply.json["message"].endswith(example)
     for text in ('["ann"]', "not json", '"' + PASSWORD, "[" * 20_000):
         reply = await http("POST", "login", text, token=None)
         assert reply.status == 400

@@ -81,11 +81,14 @@ async def test_a_pool_is_made_resized_and_deleted(http: Any, publish: Any, node:
     assert (pool["ready"], pool["initial"], pool["max"]) == (2, 2, 3)
     first = set(pool["pids"])
     assert (await http("POST", "api/AddOne/1.0", {"x": 1})).json["outputParameters"]["y"] in first
-    # The other spelling; workers are kept.
-    assert (await http("POST", POOL, {"initialPoolSize": 1, "maxPoolSize": None})).status == 200
+    # The other spelling; workers are kept, and so is what is left out.
+    reply = await http("POST", POOL, {"initialPoolSize": 1, "maxPoolSize": None})
+    said = "Service AddOne version 1.0 has a dedicated pool of 1 worker, at most 3."
+    assert (reply.status, reply.json) == (200, said)
+    assert (await http("POST", POOL, {})).json == said
     await success(http)
     pool = await pool_of(node)
-    assert (pool["initial"], pool["max"]) == (1, 2)
+    assert (pool["initial"], pool["max"]) == (1, 3)
     assert set(pool["pids"]) <= first
     assert (await http("DELETE", POOL)).status == 200
     assert await word(http) == "NotFound"
@@ -218,6 +221,14 @@ def test_sizes_are_optional_and_spelled_in_two_ways() -> None:
     assert read_pool({"InitialPoolSize": 2, "MaxPoolSize": 2}) == Pool(2, 2)
 
 
+def test_a_size_that_is_left_out_stays() -> None:
+    assert read_pool({}, Pool(1, 3)) == Pool(1, 3)
+    assert read_pool({"InitialPoolSize": 2, "MaxPoolSize": None}, Pool(1, 3)) == Pool(2, 3)
+    assert read_pool({"maxPoolSize": 0}, Pool(1, 3)) == Pool(1, 0)
+    with pytest.raises(InvalidInput, match="4, more than MaxPoolSize, which is 3"):
+        read_pool({"InitialPoolSize": 4}, Pool(1, 3))
+
+
 async def test_a_realtime_service_has_no_workers(
     http: Any, deploy: Any, attitude_model: bytes
 ) -> None:
@@ -234,8 +245,8 @@ async def test_only_who_may_update_may_have_a_pool(http: Any, publish: Any, node
     await publish()
     stranger = Principal("stranger", "A stranger", "jupyter")
     for pool in (Pool(1, 1), None):
-        with pytest.raises(NotAllowed):
-            await node.core.publisher.set_pool(stranger, "AddOne", "1.0", pool)
+        with pytest.raises(NotAllowed, match=r"Service 'AddOne' version '1\.0' belongs to "):
+            await node.core.publisher.set_pool(stranger, "AddOne", "1.0", lambda _, new=pool: new)
 
 
 async def test_another_server_on_the_database_follows(

@@ -119,8 +119,14 @@ def _services() -> Json:
             mlserve=own,
         ),
         "CreateOrUpdateServicePoolRequest": _object(
-            InitialPoolSize={**_COUNT, "description": "Workers that are always there."},
-            MaxPoolSize={**_COUNT, "description": "Most workers; not below InitialPoolSize."},
+            InitialPoolSize={
+                **_COUNT,
+                "description": "Workers that are always there. Left out: as it was, or 0.",
+            },
+            MaxPoolSize={
+                **_COUNT,
+                "description": "At least InitialPoolSize. Left out: as it was, or 0.",
+            },
         ),
         "ServicePoolStatusResponse": _object(
             *("computeNodeEndpoint", "status", "ComputeNodeEndpoint", "Status"),
