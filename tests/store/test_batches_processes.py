@@ -67,12 +67,17 @@ def test_leases_that_are_lost_in_the_middle_lose_and_double_nothing(
 ) -> None:
     """Three processes take the same executions from one another, some hundred times."""
     lines = children.lines_of(60)
-    ids = [children.start(executions, files, lines).id for _ in range(3)]
-    told = run_together([child("batch_share", db_url, files.root) for _ in range(3)])
-    assert sum(one["lost"] for one in told) > 0, "none was taken from another"
-    assert sum(one["committed"] > 0 for one in told) >= 2
-    for id in ids:
-        assert children.check_answers(executions, files, id, lines) == 60
+    shared = False
+    for _ in range(5):  # where two processes get no turn beside the third, nothing is shared
+        ids = [children.start(executions, files, lines).id for _ in range(3)]
+        told = run_together([child("batch_share", db_url, files.root) for _ in range(3)])
+        for id in ids:
+            assert children.check_answers(executions, files, id, lines) == 60
+        lost, committed = (sum(one[what] > 0 for one in told) for what in ("lost", "committed"))
+        shared = lost > 0 and committed >= 2
+        if shared:
+            break
+    assert shared, "none was taken from another"
 
 
 def test_a_process_that_lost_its_lease_cannot_change_anything(
