@@ -71,7 +71,7 @@ def call_error(header: dict[str, Any], label: str, memory: int) -> MLServeError:
     kind, message = str(header.get("kind")), str(header.get("message") or "")
     if kind == "InvalidInput":
         field, expected, got = (str(header.get(key) or "") for key in ("field", "expected", "got"))
-        return InvalidInput(field=field, expected=expected, got=got)
+        return InvalidInput(message, field=field, expected=expected, got=got)
     details = {key: header[key] for key in _OWNER_DETAILS if header.get(key)}
     if kind == "OutOfMemory":
         return WorkerLost(out_of_memory(label, memory), **details)

@@ -130,8 +130,6 @@ def error_line(header: Dict[str, Any], program: Program, owner: bool) -> bytes:
     if kind == "InvalidInput":
         details = {key: str(header.get(key) or "") for key in ("field", "expected", "got")}
         field = details["field"]
-        where = f"{field}: " if field else ""
-        message = f"{where}expected {details['expected']}, got {details['got']}."
     else:
         if owner and header.get("traceback"):
             details["traceback"] = header["traceback"]

@@ -38,19 +38,20 @@ class InputError(ValueError):
     """A value is not what was declared.
 
     ``field`` names it (``"hp"``, ``"df.wt[3]"``; ``""`` means the whole body), ``expected`` and
-    ``got`` are phrases.
+    ``got`` are phrases. ``message`` is the sentence about it, made of them if there is none.
     """
 
-    def __init__(self, field: str, expected: str, got: str) -> None:
+    def __init__(self, field: str, expected: str, got: str, message: str = "") -> None:
         # A column's name may come from the caller.
         self.field = field = field if len(field) <= 300 else field[:297] + "..."
         self.expected = expected
         self.got = got
         where = f"{field}: " if field else ""
-        super().__init__(f"{where}expected {expected}, got {got}")
+        self.message = message or f"{where}expected {expected}, got {got}."
+        super().__init__(self.message[:-1])
 
-    def __reduce__(self) -> Tuple[Type[InputError], Tuple[str, str, str]]:
-        return type(self), (self.field, self.expected, self.got)
+    def __reduce__(self) -> Tuple[Type[InputError], Tuple[str, str, str, str]]:
+        return type(self), (self.field, self.expected, self.got, self.message)
 
 
 def describe(value: Any) -> str:

@@ -129,7 +129,15 @@ class Inputs:
 
     def decode(self, body: Union[bytes, bytearray]) -> Dict[str, Any]:
         """Values by name, in declared order. Raises InputError."""
-        return self.decode_parsed(parse_json(body) if body or self._needs_body() else {})
+        if body:
+            return self.decode_parsed(parse_json(body))
+        needed = [name for name, _, optional, _, _ in self._plan if not optional]
+        if needed:
+            example = ", ".join(f'"{name}": ...' for name in needed[:5])
+            more = ", ..." if len(needed) > 5 else ""
+            sentence = f"The body is empty; send the inputs as a JSON object: {{{example}{more}}}."
+            raise InputError("", "JSON", "an empty body", sentence)
+        return self.decode_parsed({})
 
     def decode_parsed(self, data: Any) -> Dict[str, Any]:
         """The same, for JSON that was parsed already. Raises InputError."""
@@ -152,11 +160,10 @@ class Inputs:
             extra = next(name for name in data if name not in self._names)
             names = ", ".join(name for name, *_ in self._plan)
             expected = f"no such input (the inputs are {names})" if names else "no input"
-            raise InputError(extra[:200], expected, "one")
+            known = f"the inputs are {names}" if names else "the service has no inputs"
+            sentence = f"The input {quote(extra)} is not declared; {known}."
+            raise InputError(extra[:200], expected, "one", sentence)
         return values
-
-    def _needs_body(self) -> bool:
-        return any(not optional for _, _, optional, _, _ in self._plan)
 
     def _expected(self, name: str) -> str:
         decode = next(decode for found, decode, *_ in self._plan if found == name)

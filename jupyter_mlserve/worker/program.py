@@ -300,10 +300,13 @@ def input_failure(exc: Exception) -> Dict[str, Any]:
     """Reply header of a call whose inputs could not be decoded."""
     if isinstance(exc, MemoryError):
         return dict(call_failure(exc)[0], retire=True)
-    text = str(exc) if isinstance(exc, InputError) else message_of(exc)
-    header: Dict[str, Any] = {"status": 400, "kind": "InvalidInput", "message": text}
-    if isinstance(exc, InputError):
-        header.update(field=exc.field, expected=exc.expected, got=exc.got)
-    else:  # a library's own error about a value we let through
-        header.update(field="", expected="values that the declared types can hold", got=text)
-    return header
+    if not isinstance(exc, InputError):  # a library's own error about a value we let through
+        exc = InputError("", "values that the declared types can hold", message_of(exc))
+    return {
+        "status": 400,
+        "kind": "InvalidInput",
+        "message": exc.message,
+        "field": exc.field,
+        "expected": exc.expected,
+        "got": exc.got,
+    }

@@ -99,8 +99,11 @@ def _wrong_columns(field: str, got: List[str], names: List[str]) -> InputError:
             return InputError(f"{field}.{column}", "this column", "none of this name" + but)
     for column in got:
         if column not in names:
-            expected = f"no such column (the columns are {_listed(names)})"
-            return InputError(f"{field}.{column[:200]}", expected, "one")
+            known = f"the columns are {_listed(names)}"
+            sentence = f"The column {quote(column)} of {field} is not declared; {known}."
+            return InputError(
+                f"{field}.{column[:200]}", f"no such column ({known})", "one", sentence
+            )
     return InputError(field, f"the columns in the order {_listed(names)}", _listed(got))
 
 

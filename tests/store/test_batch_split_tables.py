@@ -280,7 +280,7 @@ PLAN = frame(True, n="numeric", c="character")
     [
         (ROWS.select(["n"]), PLAN, "df.c: expected this column, got none of this name."),
         (ROWS.rename_columns(["n", "C"]), PLAN, "df.c: expected this column"),
-        (ROWS.append_column("z", pa.nulls(1000)), PLAN, "df.z: expected no such column"),
+        (ROWS.append_column("z", pa.nulls(1000)), PLAN, "The column 'z' of df is not declared"),
         (ROWS.append_column("n", pa.nulls(1000)), PLAN, "df.n: expected columns that differ"),
         (ROWS.set_column(0, "n", ROWS["c"]), PLAN, "df.n: expected a column of numbers"),
         (ROWS.set_column(1, "c", ROWS["n"]), PLAN, "df.c: expected a column of texts (string"),

@@ -144,7 +144,14 @@ def test_missing_extra_and_misspelt_inputs() -> None:
     assert (error.field, error.got) == ("z", "nothing (but 'zz', which is not declared)")
     error = refused('{"x": 1, "z": 2, "w": 3}', *both)
     assert (error.field, error.expected) == ("w", "no such input (the inputs are x, z)")
-    assert refused('{"w": 3}').expected == "no input"
+    assert error.message == "The input 'w' is not declared; the inputs are x, z."
+    error = refused('{"w": 3}')
+    assert error.expected == "no input"
+    assert error.message == "The input 'w' is not declared; the service has no inputs."
+    error = refused("", *both)
+    assert error.message == (
+        'The body is empty; send the inputs as a JSON object: {"x": ..., "z": ...}.'
+    )
 
 
 @pytest.mark.parametrize("body", [b"[]", b"3", b'"x"', b"null", b"true"])

@@ -16,15 +16,24 @@ _MAX_FIELD = 300
 
 
 def invalid(
-    field: str, expected: str, got: str, *, column: str | None = None, row: int | None = None
+    field: str,
+    expected: str,
+    got: str,
+    message: str = "",
+    *,
+    column: str | None = None,
+    row: int | None = None,
 ) -> InvalidInput:
-    """The exception: ``field`` is the place as a path, ``row`` counts from 0."""
+    """The exception: ``field`` is the place as a path, ``row`` counts from 0.
+
+    Without a ``message`` one is made of the others.
+    """
     where: dict[str, Any] = {}
     if column is not None:
         where["column"] = _cut(column)
     if row is not None:
         where["row"] = row
-    return InvalidInput(field=_cut(field), expected=expected, got=got, **where)
+    return InvalidInput(message, field=_cut(field), expected=expected, got=got, **where)
 
 
 def at(column: str, row: int, expected: str, got: str) -> InvalidInput:
@@ -91,8 +100,10 @@ def wrong_columns(
             return invalid(place, "this column", "none of this name" + but, column=column)
     for column in got:
         if column not in names:
-            expected = f"no such column (the columns are {_listed(names)})"
-            return invalid(f"{field}.{column}", expected, "one", column=column)
+            known = f"the columns are {_listed(names)}"
+            sentence = f"The column {quoted(column)} of {field} is not declared; {known}."
+            expected = f"no such column ({known})"
+            return invalid(f"{field}.{column}", expected, "one", sentence, column=column)
     first, found = next(pair for pair in zip(names, got, strict=True) if pair[0] != pair[1])
     return invalid(
         field,

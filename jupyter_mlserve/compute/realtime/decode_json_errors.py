@@ -37,6 +37,8 @@ _array = msgspec.json.Decoder(list[msgspec.Raw]).decode
 
 def bad_body(body: Body, exc: Exception) -> InvalidInput:
     """The error for a body that is not ``{"inputData": columns or records}``."""
+    if not body:
+        return invalid("", "JSON", "an empty body", f"The body is empty; send {_WHOLE}.")
     if isinstance(exc, RecursionError):
         return invalid("", "JSON of reasonable depth", "one nested too deeply")
     try:
@@ -53,7 +55,8 @@ def bad_body(body: Body, exc: Exception) -> InvalidInput:
     for name in data:
         if name != FIELD:
             expected = f"no such input (the only one is {FIELD})"
-            return invalid(name[:200], expected, "one")
+            sentence = f"The input {quoted(name)} is not declared; the only one is {FIELD}."
+            return invalid(name[:200], expected, "one", sentence)
     return invalid(FIELD, EXPECTED["data.frame"], _got(data[FIELD]))
 
 

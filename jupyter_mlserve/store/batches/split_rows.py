@@ -85,8 +85,14 @@ def _check(
             got = "none of this name" + (but if strangers else "")
             raise wrong_column(prefix + name, f"this {what}", got)
     if strangers:
-        expected = f"no such {what} (the {what}s are {_listed(declared)})"
-        raise wrong_column(prefix + strangers[0][:200], expected, "one")
+        known = f"the {what}s are {_listed(declared)}"
+        of = f" of {prefix[:-1]}" if prefix else ""
+        raise InvalidInput(
+            f"The {what} {_quoted(strangers[0])}{of} is not declared; {known}.",
+            field=(prefix + strangers[0][:200])[:300],
+            expected=f"no such {what} ({known})",
+            got="one",
+        )
 
 
 def wrong_column(field: str, expected: str, got: str) -> InvalidInput:
