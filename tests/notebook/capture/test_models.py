@@ -82,7 +82,7 @@ def test_frames_and_arrays_of_all_kinds(kernel: Kernel) -> None:
 
 
 @pytest.mark.parametrize("code", ["LinearRegression()", "RandomForestRegressor(100)"])
-def test_packing_a_model_takes_a_fraction_of_a_second(kernel: Kernel, code: str) -> None:
+def test_packing_a_model_takes_well_under_a_tenth_of_a_second(kernel: Kernel, code: str) -> None:
     kernel(CARS + "from sklearn.ensemble import RandomForestRegressor\n")
     kernel(f"model = {code}.fit(cars[['hp', 'wt']], cars['am'])\n")
     cell = "answer = pd.DataFrame({'p': model.predict(pd.DataFrame({'hp': [hp], 'wt': [wt]}))})\n"
@@ -95,7 +95,7 @@ def test_packing_a_model_takes_a_fraction_of_a_second(kernel: Kernel, code: str)
         return time.process_time() - before
 
     # Of the processor: others may be using it. A quiet machine takes some hundredths.
-    assert min(seconds() for _ in range(5)) < 0.25
+    assert min(seconds() for _ in range(5)) < 0.1
 
 
 def test_large_plain_data_is_packed_by_the_fast_pickler(kernel: Kernel) -> None:
